@@ -1,0 +1,26 @@
+"""The root of every error that this project raises, and the errors of measuring.
+
+AutotuneError
+├── WorkloadError      a workload's text does not parse
+├── DeviceError        a device that is not here, or that cannot be read
+└── WorkerError        the measuring process could not be started
+The errors of deciding follow in `autotune/errors.py`.
+"""
+
+from __future__ import annotations
+
+
+class AutotuneError(Exception):
+    """A message says what happened, where, and what to do about it, in one or two lines."""
+
+
+class WorkloadError(AutotuneError):
+    """A workload's text does not follow the grammar."""
+
+
+class DeviceError(AutotuneError):
+    """The device asked for is not here, or cannot be read."""
+
+
+class WorkerError(AutotuneError):
+    """The measuring process could not be started or spoke nonsense."""
