@@ -1,0 +1,84 @@
+"""The one door to the top-level package `cache`.
+
+Its name is a common one: beside a user's script there may lie a `cache.py` or a `cache/` that
+Python finds first. Then ours is loaded by its place, under a name that nobody else has.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from cache import CacheBusyError as CacheBusyError
+    from cache import CacheCorruptError as CacheCorruptError
+    from cache import CacheError as CacheError
+    from cache import CacheLocationError as CacheLocationError
+    from cache import CacheMissingError as CacheMissingError
+    from cache import CacheNewerError as CacheNewerError
+    from cache import CacheUnreadableError as CacheUnreadableError
+    from cache import CacheUnwritableError as CacheUnwritableError
+    from cache import DecisionRow as DecisionRow
+    from cache import DeviceRow as DeviceRow
+    from cache import Location as Location
+    from cache import MeasurementRow as MeasurementRow
+    from cache import ModelRow as ModelRow
+    from cache import Provenance as Provenance
+    from cache import Store as Store
+    from cache import StoredDecision as StoredDecision
+    from cache import decision_measurements as decision_measurements
+    from cache import find_decisions as find_decisions
+    from cache import list_decisions as list_decisions
+    from cache import locate as locate
+    from cache import show_decision as show_decision
+
+_ALIAS = "autotune._cache"
+
+
+def _is_ours(init: Path) -> bool:
+    """Whether `import cache` would give, or has given, the package at this place.
+
+    Looking for a top-level name runs nothing of a stranger's.
+    """
+    try:
+        spec = importlib.util.find_spec("cache")
+    except ValueError:  # already in sys.modules, put there by hand and without a spec
+        return False
+    return spec is not None and spec.origin is not None and Path(spec.origin).resolve() == init
+
+
+def _load_by_place(init: Path) -> ModuleType:
+    """The package at this place under our own name, so that its relative imports work."""
+    spec = importlib.util.spec_from_file_location(
+        _ALIAS, init, submodule_search_locations=[str(init.parent)]
+    )
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{init}: cannot be imported; reinstall attn-autotune", name="cache")
+    package = importlib.util.module_from_spec(spec)
+    sys.modules[_ALIAS] = package
+    try:
+        spec.loader.exec_module(package)
+    except BaseException:
+        del sys.modules[_ALIAS]
+        raise
+    return package
+
+
+def _load() -> ModuleType:
+    init = Path(__file__).resolve().parents[1] / "cache" / "__init__.py"
+    return importlib.import_module("cache") if _is_ours(init) else _load_by_place(init)
+
+
+if not TYPE_CHECKING:
+    _package = _load()
+    if not hasattr(_package, "Store"):
+        # The distribution named `cache` on the package index installs its files over ours.
+        what = "another distribution overwrote it; reinstall attn-autotune"
+        raise ImportError(f"{_package.__file__}: {what}")
+    # The names that type checkers read above; a test holds the two lists together.
+    globals().update({name: getattr(_package, name) for name in _package.__all__})

@@ -1,0 +1,120 @@
+"""What can be wrong with a cache file. Each error says what, which file, and what to do: one line.
+
+CacheError
+├── CacheLocationError    the path cannot be made sense of
+├── CacheMissingError     the row asked for is not there
+├── CacheCorruptError     damaged, or not a cache at all
+├── CacheNewerError       written by a newer version
+├── CacheUnreadableError  the file or its folder cannot be read
+├── CacheUnwritableError  read-only, a full disk, a folder at the path
+└── CacheBusyError        another process holds the lock
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_ELSEWHERE = "set AUTOTUNE_CACHE or pass --cache to use another file"
+
+
+class CacheError(Exception):
+    """Root of the tree. The file is never changed by whatever raises one."""
+
+    remedy = _ELSEWHERE
+
+    def __init__(self, path: Path, what: str) -> None:
+        super().__init__(path, what)
+        self.path = path
+        self.what = what
+
+    def __str__(self) -> str:
+        return f"cache {self.path}: {self.what}; {self.remedy}"
+
+
+class CacheLocationError(CacheError):
+    """The path asked for cannot be made sense of."""
+
+    remedy = "set AUTOTUNE_CACHE or pass --cache with a full path"
+
+
+class CacheMissingError(CacheError):
+    """The row asked for is not there."""
+
+    remedy = "`autotune cache ls` lists what is there"
+
+
+class CacheCorruptError(CacheError):
+    """The file is damaged, or was never a cache."""
+
+    remedy = f"move it away, or {_ELSEWHERE}"
+
+
+class CacheNewerError(CacheError):
+    """A newer version of this tool wrote the file."""
+
+    remedy = f"upgrade attn-autotune, or {_ELSEWHERE}"
+
+
+class CacheUnreadableError(CacheError):
+    """The operating system does not let this process read the file."""
+
+
+class CacheUnwritableError(CacheError):
+    """Nothing can be stored in the file."""
+
+
+class CacheBusyError(CacheError):
+    """Another process held the lock for longer than we wait."""
+
+    remedy = f"wait for that process to end, or {_ELSEWHERE}"
+
+
+# SQLite's own wording, by its start. Error codes reach Python from 3.11 on only; the texts are
+# fixed in SQLite's sqlite3ErrStr and the same in all versions.
+_DAMAGE = {
+    "file is not a database": "not a SQLite file",
+    "database disk image is malformed": "the file is damaged",
+    "malformed database schema": "the file is damaged",
+    "no such table": "tables are missing",
+    "no such column": "columns are missing",
+    "Could not decode to UTF-8": "the file is damaged",
+}
+_REFUSALS = {
+    "database or disk is full": "the disk is full",
+    "attempt to write a readonly database": "the file or its folder is read-only",
+}
+_BUSY = ("database is locked", "database table is locked")
+
+
+@contextmanager
+def explained(path: Path, denied: type[CacheError]) -> Iterator[None]:
+    """Say in this module's terms what SQLite says of a file; `denied` is for what has no term.
+
+    A broken constraint or a wrong statement is a bug of ours and passes through.
+    """
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        if type(error) not in (sqlite3.DatabaseError, sqlite3.OperationalError):
+            raise
+        raise _explanation(path, str(error), denied) from error
+    except OSError as error:
+        raise denied(path, error.strerror or str(error)) from error
+
+
+def _explanation(path: Path, text: str, denied: type[CacheError]) -> CacheError:
+    for start, what in _DAMAGE.items():
+        if text.startswith(start):
+            return CacheCorruptError(path, what)
+    for start, what in _REFUSALS.items():
+        if text.startswith(start):
+            return CacheUnwritableError(path, what)
+    if text.startswith(_BUSY):
+        return CacheBusyError(path, "locked by another process")
+    return denied(path, text)

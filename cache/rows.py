@@ -1,0 +1,123 @@
+"""The rows of schema 1, a frozen dataclass a table. Columns are columns: no row holds a pickle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a row came from: evidence for people and for merging, never part of a key."""
+
+    created_at: str
+    """UTC, ISO 8601, seconds."""
+    host: str
+    tool_version: str
+
+
+@dataclass(frozen=True)
+class DeviceRow:
+    """Table `devices`: one row a part, not one a host."""
+
+    key: str
+    """Canonical text of the fields that identify the part; unique."""
+    kind: str
+    name: str
+    arch: str
+    multiprocessors: int
+    memory_bytes: int
+    last_level_cache_bytes: int
+    partition: str
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """Table `models`: one row a fingerprint; fine-tunes share it, so `name` is an alias."""
+
+    fingerprint: str
+    """Canonical text of the attention fields of every kind of layer, per rank; unique."""
+    name: str
+    model_type: str
+    tensor_parallel: int
+    specs: str
+    """JSON: a list of attention specs, for people and for replay."""
+
+
+@dataclass(frozen=True)
+class MeasurementRow:
+    """Table `measurements`: one outcome of one candidate. Columns of other outcomes are NULL."""
+
+    key: str
+    """Canonical text of everything the numbers belong to; unique."""
+    device_key: str
+    spec_key: str
+    """Canonical text of the attention fields of one kind of layer."""
+    phase: str
+    workload: str | None
+    """NULL where the candidate was rejected for the whole phase."""
+    backend: str
+    variant: str
+    page_size: int
+    page_layout: str
+    versions: str
+    """JSON {distribution: version} of what the numbers depend on."""
+    method: int
+    """Version of the measuring method."""
+    outcome: str
+    """timed, rejected, wrong or failed."""
+    provenance: Provenance
+    gpu_us: float | None = None
+    call_us: float | None = None
+    plan_us: float | None = None
+    noise: float | None = None
+    samples: int | None = None
+    floor_fraction: float | None = None
+    reasons: str | None = None
+    """JSON: a list of {field, text}."""
+    failed_check: str | None = None
+    error: float | None = None
+    allowed: float | None = None
+    failure: str | None = None
+    message: str | None = None
+
+
+@dataclass(frozen=True)
+class DecisionRow:
+    """Table `decisions`: one answer. (`device_key`, `question`, `versions`) is unique."""
+
+    device_key: str
+    question: str
+    """Canonical text of what was asked: model fingerprint, engine, profile, pins, maxima."""
+    versions: str
+    """JSON {distribution: version or null} of every package that the survey looked at."""
+    model_fingerprint: str
+    engine: str
+    profile: str
+    backend: str
+    variant: str
+    page_size: int
+    page_layout: str
+    default_backend: str
+    """The incumbent, as "backend:variant"."""
+    per_kind: str
+    """JSON {kind: {phase: backend}}."""
+    speedup_vs_default: float | None
+    """NULL where no incumbent could be timed."""
+    tie: bool
+    why: str
+    runners_up: str
+    """JSON: a ranked list."""
+    method: int
+    power_limit_w: int
+    provenance: Provenance
+
+
+@dataclass(frozen=True)
+class StoredDecision:
+    """A decision as it is read back, with what its keys point at."""
+
+    id: int
+    """What `autotune cache show` and `rm` take."""
+    decision: DecisionRow
+    device: DeviceRow
+    model: ModelRow

@@ -1,0 +1,129 @@
+"""The writing side. sqlite-utils is imported when a file is opened, not when this module is."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from .database import connect, make_room, transaction
+from .errors import CacheMissingError, CacheUnwritableError, explained
+from .reader import decision_measurements
+from .records import TABLES, Row, to_record
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from pathlib import Path
+    from types import TracebackType
+
+    from sqlite_utils import Database
+
+    from .rows import DecisionRow, DeviceRow, MeasurementRow, ModelRow
+
+BUSY_TIMEOUT_S = 30.0
+"""Eight ranks that write together wait for each other; a write takes milliseconds."""
+
+
+class Store:
+    """A cache file that is open for writing. Each call is one transaction: done or not at all.
+
+    Belongs to the thread and the process that opened it.
+    """
+
+    def __init__(self, path: Path, database: Database) -> None:
+        self.path = path
+        self._database = database
+
+    @classmethod
+    def open(cls, path: Path, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Store:
+        """Open the file, or make it with its folder."""
+        from . import schema
+
+        make_room(path)
+        with explained(path, CacheUnwritableError):
+            connection = connect(path, "rwc", busy_timeout_s)
+            try:
+                schema.ensure(connection, path)
+                connection.execute("PRAGMA foreign_keys = ON")
+            except BaseException:
+                connection.close()
+                raise
+            return cls(path, schema.wrap(connection))
+
+    def close(self) -> None:
+        """Close the file; the store is of no use afterwards."""
+        self._database.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def put_device(self, row: DeviceRow) -> None:
+        """Store a device, or replace the one with its key."""
+        self._put([row])
+
+    def put_model(self, row: ModelRow) -> None:
+        """Store a model, or replace the one with its fingerprint."""
+        self._put([row])
+
+    def put_measurements(self, rows: Iterable[MeasurementRow]) -> None:
+        """Store outcomes, all or none; one with a known key replaces. Their device comes first."""
+        self._put(list(rows))
+
+    def put_decision(self, row: DecisionRow) -> int:
+        """Store an answer, or replace the one of its device, question and versions. Returns its id.
+
+        The device and the model come first.
+        """
+        key = [row.device_key, row.question, row.versions]
+        where = "device_key = ? AND question = ? AND versions = ?"
+        with self._transaction() as database:
+            self._upsert(database, [row])
+            return int(
+                database.execute(f"SELECT id FROM decisions WHERE {where}", key).fetchone()[0]
+            )
+
+    def measurements(
+        self, device_key: str, spec_keys: Collection[str]
+    ) -> tuple[MeasurementRow, ...]:
+        """The evidence for some kinds of layer on a device."""
+        return decision_measurements(self.path, device_key, spec_keys)
+
+    def forget(self, ids: Collection[int]) -> None:
+        """Remove these decisions; where one is not there, none is removed. Evidence stays."""
+        with self._transaction() as database:
+            table = database.table("decisions")
+            unknown = [each for each in ids if not table.count_where("id = ?", [each])]
+            if unknown:
+                raise CacheMissingError(self.path, f"no decision {', '.join(map(str, unknown))}")
+            for each in ids:
+                table.delete_where("id = ?", [each])
+
+    def forget_measurements(self, device_key: str, spec_keys: Collection[str]) -> None:
+        """Remove evidence, so that the next tuning measures again."""
+        with self._transaction() as database:
+            for spec_key in spec_keys:
+                database.table("measurements").delete_where(
+                    "device_key = ? AND spec_key = ?", [device_key, spec_key]
+                )
+
+    def _put(self, rows: Sequence[Row]) -> None:
+        with self._transaction() as database:
+            self._upsert(database, rows)
+
+    @staticmethod
+    def _upsert(database: Database, rows: Sequence[Row]) -> None:
+        for row in rows:
+            table = TABLES[type(row)]
+            database.table(table.name).upsert(to_record(row), pk=table.key)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Database]:
+        with explained(self.path, CacheUnwritableError), transaction(self._database.conn):
+            yield self._database

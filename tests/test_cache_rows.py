@@ -1,0 +1,101 @@
+"""Every kind of row comes back as it went in, and the tables have the columns of the rows."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import pytest
+from cache_examples import DEVICE, MODEL, REJECTED, TIMED
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cache import (
+    DecisionRow,
+    DeviceRow,
+    MeasurementRow,
+    ModelRow,
+    Provenance,
+    Store,
+    decision_measurements,
+    list_decisions,
+)
+from cache.records import TABLES, columns_of
+from cache.schema import MIGRATIONS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# A lone surrogate is no text that a file can hold; a NaN is no measurement.
+TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+INTEGER = st.integers(-(2**63), 2**63 - 1)
+REAL = st.floats(allow_nan=False)
+st.register_type_strategy(Provenance, st.builds(Provenance, TEXT, TEXT, TEXT))
+
+
+def _any_row(kind: type, **fixed: str) -> st.SearchStrategy:
+    drawn = {"str": TEXT, "int": INTEGER, "float": REAL, "bool": st.booleans()}
+    values: dict[str, st.SearchStrategy[object]] = {}
+    values.update({name: st.just(value) for name, value in fixed.items()})
+    for field in dataclasses.fields(kind):
+        if field.name in values or field.name == "provenance":
+            continue
+        name = str(field.type).removesuffix(" | None")
+        values[field.name] = drawn[name] | st.none() if name != field.type else drawn[name]
+    return st.builds(kind, **values)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("rows") / "autotune.db"
+    with Store.open(path) as store:
+        store.put_device(DEVICE)
+        store.put_model(MODEL)
+    return path
+
+
+@settings(max_examples=25, deadline=None)
+@given(row=_any_row(MeasurementRow, device_key=DEVICE.key, spec_key="any"))
+def test_a_measurement_comes_back(path: Path, row: MeasurementRow) -> None:
+    with Store.open(path) as store:
+        store.put_measurements([row])
+    assert row in decision_measurements(path, DEVICE.key, ["any"])
+
+
+@settings(max_examples=25, deadline=None)
+@given(device=_any_row(DeviceRow), model=_any_row(ModelRow), data=st.data())
+def test_a_decision_comes_back_with_its_device_and_model(
+    path: Path, device: DeviceRow, model: ModelRow, data: st.DataObject
+) -> None:
+    keys = {"device_key": device.key, "model_fingerprint": model.fingerprint}
+    row = data.draw(_any_row(DecisionRow, **keys))
+    with Store.open(path) as store:
+        store.put_device(device)
+        store.put_model(model)
+        stored_as = store.put_decision(row)
+    (found,) = [each for each in list_decisions(path) if each.id == stored_as]
+    assert (found.decision, found.device, found.model) == (row, device, model)
+
+
+def test_rows_of_two_outcomes_come_back_in_order(path: Path) -> None:
+    with Store.open(path) as store:
+        store.put_measurements([TIMED, REJECTED])
+    assert decision_measurements(path, DEVICE.key, [TIMED.spec_key]) == (TIMED, REJECTED)
+
+
+@pytest.mark.parametrize("kind", TABLES)
+def test_the_tables_have_the_columns_of_the_rows(path: Path, kind: type) -> None:
+    with Store.open(path) as store:
+        table = store._database.table(TABLES[kind].name)
+        optional = {column.name for column in table.columns if not column.notnull}
+        assert {column.name for column in table.columns} == {"id", *columns_of(kind)}
+        assert table.pks == ["id"]
+    declared = {field.name for field in dataclasses.fields(kind) if "None" in str(field.type)}
+    assert optional - {"id"} == declared
+
+
+def test_each_migration_raises_the_version(path: Path) -> None:
+    with Store.open(path) as store:
+        applied = MIGRATIONS.applied(store._database)
+        assert store._database.execute("PRAGMA user_version").fetchone() == (len(applied),)
+        assert not MIGRATIONS.pending(store._database)
