@@ -1,0 +1,1 @@
+"""Chooses the attention backend of an LLM engine by measuring, and remembers the answer."""
