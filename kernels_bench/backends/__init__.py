@@ -1,0 +1,96 @@
+"""Finds the backends: the files of this folder and the entry points `attn_autotune.backends`.
+
+To add one, add a file with a `BACKEND`, or ship an entry point; nobody edits a list.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import pkgutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from kernels_bench.backends.base import API, Backend
+
+ENTRY_POINTS = "attn_autotune.backends"
+_NOT_A_BACKEND = "base"
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A backend that could not be loaded."""
+
+    name: str
+    message: str
+    """One line."""
+
+
+@dataclass(frozen=True)
+class FoundBackends:
+    """Every backend that was found."""
+
+    backends: tuple[Backend, ...]
+    broken: tuple[Broken, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Source:
+    name: str
+    load: Callable[[], object]
+
+
+def find_backends() -> FoundBackends:
+    """Load all of them. One that fails to import, or takes a name that is taken, is `Broken`."""
+    backends: dict[str, Backend] = {}
+    broken: list[Broken] = []
+    for source in _sources():
+        loaded = _load(source)
+        if isinstance(loaded, Broken):
+            broken.append(loaded)
+        elif loaded.name in backends:
+            broken.append(Broken(source.name, "its name is taken: uninstall one of the two"))
+        else:
+            backends[loaded.name] = loaded
+    return FoundBackends(tuple(backends.values()), tuple(broken))
+
+
+def find_backend(name: str) -> Backend | Broken | None:
+    """Load one backend alone; None where nothing has that name."""
+    for source in _sources():
+        if source.name == name:
+            return _load(source)
+    return None
+
+
+def _sources() -> Iterator[_Source]:
+    for module in pkgutil.iter_modules(__path__):
+        if module.name != _NOT_A_BACKEND:
+            yield _Source(module.name, _from_module(f"{__name__}.{module.name}"))
+    for entry_point in importlib.metadata.entry_points(group=ENTRY_POINTS):
+        yield _Source(entry_point.name, entry_point.load)
+
+
+def _from_module(module: str) -> Callable[[], object]:
+    return lambda: importlib.import_module(module).BACKEND
+
+
+def _load(source: _Source) -> Backend | Broken:
+    try:
+        loaded = source.load()
+    except Exception as error:  # a plug-in's import runs its code: whatever it raises is its reason
+        return Broken(source.name, f"{type(error).__name__}: {_first_line(error)}")
+    if not isinstance(loaded, Backend):
+        return Broken(
+            source.name, f"{loaded!r} is no backend: needs name, variants, supports, prepare"
+        )
+    if loaded.name != source.name:
+        return Broken(source.name, f"its BACKEND is named {loaded.name!r}: the two must be equal")
+    if (api := getattr(loaded, "api", API)) != API:
+        return Broken(source.name, f"written for backend API {api}, this is API {API}")
+    return loaded
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).splitlines()
+    return lines[0] if lines else "no message"

@@ -1,0 +1,175 @@
+"""torch's FlexAttention, compiled: the mask and the soft cap are fused into generated code."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from kernels_bench.gather import gather_pages
+from kernels_bench.spec import AttentionSpec, Device, Pages, Phase, Reason, Stack, Support, Variant
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from kernels_bench.backends.base import Launch, PagedBatch
+
+_PAGES = tuple(Pages(size) for size in (16, 32, 64, 128, 256))
+_COMPILED = Variant(
+    "compiled", ("torch", "c++", "python-headers"), _PAGES, graph_phases=frozenset()
+)
+# torch's C++ template computes in vectors of AVX2 or wider; without them it refuses to lower:
+# torch/_inductor/kernel/flex/flex_cpu.py, 2.13
+_VECTORS = ("avx2", "avx512")
+
+
+class TorchFlex:
+    """One padded batch, compiled once for all lengths."""
+
+    name = "torch_flex"
+
+    def variants(self, device: Device, spec: AttentionSpec, stack: Stack) -> tuple[Variant, ...]:  # noqa: ARG002
+        """Only the compiled one: eager FlexAttention materialises every logit."""
+        return (_COMPILED,)
+
+    def supports(
+        self,
+        variant: Variant,  # noqa: ARG002
+        device: Device,
+        spec: AttentionSpec,
+        phase: Phase,  # noqa: ARG002
+        stack: Stack,
+    ) -> Support:
+        """Needs torch, a C++ compiler and Python's headers, since it is compiled on first use."""
+        reasons = [
+            Reason("package", text)
+            for package, text in (
+                ("torch", "torch: not installed"),
+                ("c++", "c++: no C++ compiler found; install g++ or set CXX"),
+                ("python-headers", "python-headers: Python.h not found; install python3-dev"),
+            )
+            if package not in stack
+        ]
+        if device.kind != "cpu":
+            reasons.append(Reason("device", f"device {device.kind}: measured on cpu alone so far"))
+        elif not any(vectors in device.arch for vectors in _VECTORS):
+            text = f"arch {device.arch}: torch's C++ template needs AVX2 or AVX-512"
+            reasons.append(Reason("arch", text))
+        if spec.mla is not None:
+            reasons.append(Reason("mla", "mla: latent attention needs kernels of its own"))
+        if spec.has_sinks:
+            reasons.append(Reason("has_sinks", "has_sinks: FlexAttention has no sink term"))
+        if spec.kv_dtype not in (None, spec.dtype):
+            text = f"kv_dtype {spec.kv_dtype}: query, key and value must share {spec.dtype}"
+            reasons.append(Reason("kv_dtype", text))
+        return Support(tuple(reasons))
+
+    def prepare(self, variant: Variant, spec: AttentionSpec, batch: PagedBatch) -> Launch:  # noqa: ARG002
+        """Bind to a batch; the first `run` of a new kind of shape compiles."""
+        return _Compiled(spec, batch)
+
+
+class _Compiled:
+    """Queries and keys padded as in torch_sdpa; blocks that nobody sees are skipped."""
+
+    def __init__(self, spec: AttentionSpec, batch: PagedBatch) -> None:
+        self.spec, self.batch = spec, batch
+        self.attend = _compile()
+
+    def plan(self) -> None:
+        """Lengths to the places of tokens and to the block mask."""
+        import torch
+        from torch.nn.attention.flex_attention import create_block_mask
+
+        batch = self.batch
+        starts = batch.query_start_loc
+        new_tokens = starts[1:] - starts[:-1]
+        width = int((batch.query_start_loc_cpu[1:] - batch.query_start_loc_cpu[:-1]).max())
+        offsets = torch.arange(width, device=starts.device)
+        self.taken = offsets[None, :] < new_tokens[:, None]
+        index = starts[:-1, None] + offsets[None, :]
+        self.query_index = torch.where(self.taken, index, torch.zeros_like(index))
+        cached = batch.seq_lens - new_tokens
+        self.block_mask = create_block_mask(
+            _mask_mod(self.spec, cached, batch.seq_lens),
+            B=len(cached),
+            H=None,
+            Q_LEN=width,
+            KV_LEN=batch.block_table.shape[1] * batch.pages.size,
+            device=str(batch.query.device),
+        )
+        self.score_mod = _score_mod(self.spec, cached, batch.alibi_slopes)
+
+    def run(self) -> None:
+        """Gather, attend, and put the padded output's real rows back."""
+        batch = self.batch
+        output = self.attend(
+            batch.query[self.query_index].transpose(1, 2),
+            gather_pages(batch.key_cache, batch.block_table, batch.pages),
+            gather_pages(batch.value_cache, batch.block_table, batch.pages),
+            score_mod=self.score_mod,
+            block_mask=self.block_mask,
+            scale=batch.softmax_scale,
+            enable_gqa=self.spec.num_q_heads != self.spec.num_kv_heads,
+        )
+        batch.output.copy_(output.transpose(1, 2)[self.taken])
+
+
+@lru_cache(maxsize=1)
+def _compile() -> Callable[..., Tensor]:
+    """One compiled function a process, for all lengths: a recompile costs about 5 s on a CPU."""
+    import torch
+    from torch._dynamo import config as dynamo
+    from torch._inductor import config as inductor
+    from torch.nn.attention.flex_attention import flex_attention
+
+    dynamo.recompile_limit = 64  # past the limit it would run eager, and nobody would see it
+    dynamo.fail_on_recompile_limit_hit = True
+    inductor.compile_threads = 1  # a pool of compilers costs more than our few kernels
+    compiled: Callable[..., Tensor] = torch.compile(flex_attention, dynamic=True)
+    return compiled
+
+
+def _mask_mod(
+    spec: AttentionSpec, cached: Tensor, lens: Tensor
+) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
+    """What a query sees, by its index in the padded query and the key's index."""
+
+    def seen(row: Tensor, head: Tensor, query_index: Tensor, key: Tensor) -> Tensor:  # noqa: ARG001
+        query = query_index + cached[row]
+        mask = key < lens[row]
+        if spec.causal:
+            mask = mask & (key <= query)
+        if spec.sliding_window is not None:
+            mask = mask & (query - key < spec.sliding_window)
+        if spec.attention_chunk is not None:
+            mask = mask & (query // spec.attention_chunk == key // spec.attention_chunk)
+        return mask
+
+    return seen
+
+
+def _score_mod(
+    spec: AttentionSpec, cached: Tensor, slopes: Tensor | None
+) -> Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor] | None:
+    """Soft cap and ALiBi; None where the scores stay as they are."""
+    import torch
+
+    cap = spec.logit_softcap
+    if cap is None and slopes is None:
+        return None
+
+    def changed(
+        score: Tensor, row: Tensor, head: Tensor, query_index: Tensor, key: Tensor
+    ) -> Tensor:
+        if cap is not None:
+            score = torch.tanh(score / cap) * cap
+        if slopes is not None:
+            score = score + slopes[head] * (key - query_index - cached[row])
+        return score
+
+    return changed
+
+
+BACKEND = TorchFlex()

@@ -1,0 +1,217 @@
+"""torch's `scaled_dot_product_attention` over gathered pages: what a plain torch engine runs.
+
+It knows no paging, so every call first copies the pages into one tensor, as such an engine must.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kernels_bench.gather import gather_pages
+from kernels_bench.spec import AttentionSpec, Device, Pages, Phase, Reason, Stack, Support, Variant
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from kernels_bench.backends.base import Launch, PagedBatch
+
+_PAGES = tuple(Pages(size) for size in (16, 32, 64, 128, 256))
+_PADDED = Variant("padded", ("torch",), _PAGES, graph_phases=frozenset())
+_PER_REQUEST = Variant("per_request", ("torch",), _PAGES, graph_phases=frozenset())
+
+
+class TorchSdpa:
+    """One padded batch a call, or one call a request: padding wastes work, calls cost time."""
+
+    name = "torch_sdpa"
+
+    def variants(self, device: Device, spec: AttentionSpec, stack: Stack) -> tuple[Variant, ...]:  # noqa: ARG002
+        """Both, wherever torch runs."""
+        return (_PADDED, _PER_REQUEST)
+
+    def supports(
+        self,
+        variant: Variant,  # noqa: ARG002
+        device: Device,
+        spec: AttentionSpec,
+        phase: Phase,  # noqa: ARG002
+        stack: Stack,
+    ) -> Support:
+        """All but soft caps, quantised caches and MLA: a mask expresses the rest."""
+        reasons = []
+        if "torch" not in stack:
+            reasons.append(Reason("package", "torch: not installed"))
+        if device.kind != "cpu":
+            reasons.append(Reason("device", f"device {device.kind}: measured on cpu alone so far"))
+        if spec.mla is not None:
+            reasons.append(Reason("mla", "mla: latent attention needs kernels of its own"))
+        if spec.logit_softcap is not None:
+            text = f"logit_softcap {spec.logit_softcap:g}: torch's SDPA cannot cap logits"
+            reasons.append(Reason("logit_softcap", text))
+        if spec.kv_dtype not in (None, spec.dtype):
+            text = f"kv_dtype {spec.kv_dtype}: query, key and value must share {spec.dtype}"
+            reasons.append(Reason("kv_dtype", text))
+        return Support(tuple(reasons))
+
+    def prepare(self, variant: Variant, spec: AttentionSpec, batch: PagedBatch) -> Launch:
+        """Bind the variant to a batch."""
+        return _Padded(spec, batch) if variant.name == "padded" else _PerRequest(spec, batch)
+
+
+class _Padded:
+    """Every request padded to the longest query and the longest context."""
+
+    def __init__(self, spec: AttentionSpec, batch: PagedBatch) -> None:
+        self.spec, self.batch = spec, batch
+
+    def plan(self) -> None:
+        """Lengths to masks and to the places of tokens in the padded query."""
+        import torch
+
+        batch = self.batch
+        starts = batch.query_start_loc
+        new_tokens = starts[1:] - starts[:-1]
+        width = int((batch.query_start_loc_cpu[1:] - batch.query_start_loc_cpu[:-1]).max())
+        offsets = torch.arange(width, device=starts.device)
+        self.taken = offsets[None, :] < new_tokens[:, None]  # [B, width]
+        index = starts[:-1, None] + offsets[None, :]
+        self.query_index = torch.where(self.taken, index, torch.zeros_like(index))
+        num_keys = batch.block_table.shape[1] * batch.pages.size
+        cached = batch.seq_lens - new_tokens
+        positions = cached[:, None] + offsets[None, :]
+        self.mask = _mask(self.spec, batch, positions, batch.seq_lens, num_keys)
+
+    def run(self) -> None:
+        """Gather, attend, and put the padded output's real rows back."""
+        batch = self.batch
+        query = batch.query[self.query_index].transpose(1, 2)  # [B, Hq, width, D]
+        key = gather_pages(batch.key_cache, batch.block_table, batch.pages)
+        value = gather_pages(batch.value_cache, batch.block_table, batch.pages)
+        output = _attend(self.spec, batch, query, key, value, self.mask)
+        batch.output.copy_(output.transpose(1, 2)[self.taken])
+
+
+@dataclass(frozen=True)
+class _Slice:
+    """Where one request stands in the batch."""
+
+    row: int
+    first_token: int
+    last_token: int
+    total_tokens: int
+    num_pages: int
+    mask: Tensor | None
+    is_causal: bool
+
+
+class _PerRequest:
+    """No padding and, for a plain decode or prefill, no mask."""
+
+    def __init__(self, spec: AttentionSpec, batch: PagedBatch) -> None:
+        self.spec, self.batch = spec, batch
+
+    def plan(self) -> None:
+        """Slices and, where a flag cannot say it, masks."""
+        starts = self.batch.query_start_loc_cpu.tolist()
+        totals = self.batch.seq_lens_cpu.tolist()
+        self.slices = tuple(
+            self._slice(row, starts[row], starts[row + 1], total)
+            for row, total in enumerate(totals)
+            if total  # a row of padding has nothing to do
+        )
+
+    def _slice(self, row: int, first: int, last: int, total: int) -> _Slice:
+        import torch
+
+        spec, batch, new = self.spec, self.batch, last - first
+        pages = -(-total // batch.pages.size)
+        restricted = (
+            spec.sliding_window is not None
+            or spec.attention_chunk is not None
+            or batch.sinks is not None
+            or batch.alibi_slopes is not None
+        )
+        one_or_all_new = new in (1, total)
+        if not restricted and (one_or_all_new or not spec.causal):
+            is_causal = spec.causal and new == total and new > 1
+            return _Slice(row, first, last, total, pages, None, is_causal)
+        positions = torch.arange(total - new, total, device=batch.query.device)[None, :]
+        lens = torch.tensor([total], device=batch.query.device)
+        mask = _mask(spec, batch, positions, lens, total)
+        return _Slice(row, first, last, total, pages, mask, False)
+
+    def run(self) -> None:
+        """One call a request."""
+        batch = self.batch
+        for part in self.slices:
+            table = batch.block_table[part.row : part.row + 1, : part.num_pages]
+            key = gather_pages(batch.key_cache, table, batch.pages)[:, :, : part.total_tokens]
+            value = gather_pages(batch.value_cache, table, batch.pages)[:, :, : part.total_tokens]
+            query = batch.query[part.first_token : part.last_token].transpose(0, 1)[None]
+            output = _attend(self.spec, batch, query, key, value, part.mask, part.is_causal)
+            batch.output[part.first_token : part.last_token] = output[0].transpose(0, 1)
+
+
+def _attend(
+    spec: AttentionSpec,
+    batch: PagedBatch,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    is_causal: bool = False,
+) -> Tensor:
+    """[B, Hq, q, D] x [B, Hkv, k, D] -> [B, Hq, q, Dv]."""
+    from torch.nn.functional import pad, scaled_dot_product_attention
+
+    if batch.sinks is not None:  # the mask's last column is the sink: a key of zeros, no value
+        key, value = pad(key, (0, 0, 0, 1)), pad(value, (0, 0, 0, 1))
+    return scaled_dot_product_attention(
+        query,
+        key,
+        value,
+        attn_mask=mask,
+        is_causal=is_causal,
+        scale=batch.softmax_scale,
+        enable_gqa=spec.num_q_heads != spec.num_kv_heads,
+    )
+
+
+def _mask(
+    spec: AttentionSpec, batch: PagedBatch, positions: Tensor, lens: Tensor, num_keys: int
+) -> Tensor:
+    """What each query sees: bool [B, 1, q, k], or float [B, Hq, q, k(+1)] with ALiBi or sinks.
+
+    Args:
+        spec: the layer.
+        batch: for sinks, slopes and the dtype.
+        positions: [B, q], the absolute position of each query.
+        lens: [B], tokens of each request.
+        num_keys: k.
+    """
+    import torch
+
+    keys = torch.arange(num_keys, device=positions.device)
+    query, key = positions[:, :, None], keys[None, None, :]
+    seen = (key < lens[:, None, None]).expand(-1, positions.shape[1], -1)
+    if spec.causal:
+        seen = seen & (key <= query)
+    if spec.sliding_window is not None:
+        seen = seen & (query - key < spec.sliding_window)
+    if spec.attention_chunk is not None:
+        seen = seen & (query // spec.attention_chunk == key // spec.attention_chunk)
+    if batch.sinks is None and batch.alibi_slopes is None:
+        return seen[:, None]
+    bias = torch.zeros(seen.shape, device=keys.device)[:, None]
+    if batch.alibi_slopes is not None:
+        bias = batch.alibi_slopes[None, :, None, None] * (key - query)[:, None]
+    bias = bias.masked_fill(~seen[:, None], float("-inf"))
+    if batch.sinks is not None:
+        rows = (bias.shape[0], len(batch.sinks), bias.shape[2])
+        sinks = batch.sinks[None, :, None].expand(rows)[..., None]
+        bias = torch.cat([bias.expand(*rows, -1), sinks], dim=3)
+    return bias.to(batch.query.dtype)
+
+
+BACKEND = TorchSdpa()

@@ -1,0 +1,92 @@
+"""Asks every backend what it can run. Pure: `supports` imports no kernel package and no GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from kernels_bench.backends import Broken, FoundBackends
+from kernels_bench.backends.base import Backend
+from kernels_bench.spec import AttentionSpec, Device, Pages, Phase, Reason, Stack, Support, Variant
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one variant says of one layer kind in one phase."""
+
+    backend: str
+    variant: Variant
+    spec: AttentionSpec
+    phase: Phase
+    pages: Pages
+    """What it would be given."""
+    support: Support
+
+
+@dataclass(frozen=True)
+class Survey:
+    """Every answer, the refusals among them, and the backends that could not be asked."""
+
+    answers: tuple[Answer, ...]
+    broken: tuple[Broken, ...] = ()
+    asked: tuple[str, ...] = ()
+    """Names of all that were found: a model without a layer to ask about gets no answers."""
+
+
+def survey(
+    found: FoundBackends,
+    device: Device,
+    stack: Stack,
+    specs: tuple[AttentionSpec, ...],
+    phases: tuple[Phase, ...],
+) -> Survey:
+    """Ask all. A backend that raises instead of answering is broken; the rest goes on."""
+    answers: list[Answer] = []
+    broken = list(found.broken)
+    for backend in found.backends:
+        try:
+            answers.extend(_ask(backend, device, stack, specs, phases))
+        except Exception as error:  # a plug-in's code: whatever it raises is its reason
+            broken.append(Broken(backend.name, f"asked, it raised {type(error).__name__}: {error}"))
+    names = tuple(backend.name for backend in found.backends)
+    return Survey(tuple(answers), tuple(broken), names)
+
+
+def ask(
+    backend: Backend,
+    variant: Variant,
+    device: Device,
+    spec: AttentionSpec,
+    phase: Phase,
+    stack: Stack,
+) -> Answer:
+    """One answer, the pinned page size checked for all backends alike."""
+    support = backend.supports(variant, device, spec, phase, stack)
+    pages = choose_pages(variant, spec.page_size)
+    if pages is None:
+        sizes = ", ".join(str(size) for size in sorted({pages.size for pages in variant.pages}))
+        text = f"page_size {spec.page_size}: takes {sizes}"
+        support = Support((*support.reasons, Reason("page_size", text)))
+        pages = variant.pages[0]
+    return Answer(backend.name, variant, spec, phase, pages, support)
+
+
+def choose_pages(variant: Variant, pinned_size: int | None) -> Pages | None:
+    """The preferred pages, or the preferred of the pinned size."""
+    for pages in variant.pages:
+        if pinned_size is None or pages.size == pinned_size:
+            return pages
+    return None
+
+
+def _ask(
+    backend: Backend,
+    device: Device,
+    stack: Stack,
+    specs: tuple[AttentionSpec, ...],
+    phases: tuple[Phase, ...],
+) -> Iterator[Answer]:
+    for spec in specs:
+        for variant in backend.variants(device, spec, stack):
+            for phase in phases:
+                yield ask(backend, variant, device, spec, phase, stack)
