@@ -1,0 +1,246 @@
+"""What an engine's start asks: which backend? One read of the cache, nothing measured, no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from autotune import records
+from autotune._store import StoredDecision, find_decisions
+from autotune.decision import Choice, Decision, State, with_runner_up
+from autotune.errors import UsageError
+from autotune.incumbents import default_order
+from autotune.keys import Question, device_key
+from autotune.policy import Candidate
+from autotune.settings import Settings
+from kernels_bench.backends import Broken, find_backend, find_backends
+from kernels_bench.backends.base import Backend
+from kernels_bench.candidates import choose_pages
+from kernels_bench.devices import FoundDevice
+from kernels_bench.spec import Phase, Reason, Stack, Variant
+from kernels_bench.stack import full_stack, version_of
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question, on a device, under a user's settings."""
+
+    question: Question
+    found: FoundDevice
+    settings: Settings = field(default_factory=Settings)
+    strict: bool = False
+    """An override that cannot run is an error instead of a warning."""
+
+
+def choose(asked: Asked, cache_file: Path) -> Choice:
+    """Answer from the override, the cache, or the default, in this order.
+
+    Raises CacheError where the file cannot be read, and UsageError for a strict override.
+    """
+    notes: list[str] = []
+    if asked.settings.backend is not None:
+        match _override(asked, asked.settings.backend):
+            case Choice() as choice:
+                return choice
+            case str() as refusal if asked.strict:
+                raise UsageError(refusal)
+            case str() as refusal:
+                notes.append(refusal)
+    stored = find_decisions(cache_file, asked.question.text)
+    choice = _remembered(asked, stored) or _default(asked, _miss(asked, stored))
+    return replace(choice, why="; ".join([*notes, choice.why]))
+
+
+@dataclass(frozen=True)
+class _Able:
+    """A backend and its variant that can run here today."""
+
+    backend: Backend
+    variant: Variant
+
+
+def _remembered(asked: Asked, stored: Iterable[StoredDecision]) -> Choice | None:
+    """The stored decision for this part, checked against what is installed today."""
+    mine = [s for s in stored if s.decision.device_key == device_key(asked.found.device)]
+    if not mine:
+        return None
+    today = _Today(asked.found)
+    decisions = [records.decision_of(each) for each in mine]
+    exact = [d for d in decisions if not _drift(d, asked, today)]
+    decision = exact[0] if exact else decisions[0]  # newest first
+    drift = _drift(decision, asked, today)
+    state: State = "drifted" if drift else "exact"
+    stack = today.stack(decision.versions)
+    refusals: list[str] = []
+    for candidate in (decision.winner, *(r.candidate for r in decision.runners_up)):
+        match _ask_today(asked, candidate, stack):
+            case _Able(variant=variant):
+                taken = decision
+                if candidate != decision.winner:
+                    taken = with_runner_up(decision, candidate)
+                why = "; ".join([*drift, *refusals, taken.why])
+                return _choice(asked, state, candidate, variant, why, taken)
+            case reasons:
+                said = ", ".join(reason.text for reason in reasons)
+                refusals.append(f"{candidate.label} cannot run any more ({said})")
+    return None
+
+
+class _Today:
+    """Versions as they are now, looked up when asked for."""
+
+    def __init__(self, found: FoundDevice) -> None:
+        self._found = found
+        self._known: dict[str, str | None] = {}
+
+    def version(self, name: str) -> str | None:
+        """None: not installed."""
+        if name not in self._known:
+            self._known[name] = version_of(name, self._found)
+        return self._known[name]
+
+    def stack(self, names: Iterable[str]) -> Stack:
+        """Of these names alone: a start needs no list of everything that is installed."""
+        found = {name: self.version(name) for name in names}
+        return {name: version for name, version in found.items() if version is not None}
+
+
+def _drift(decision: Decision, asked: Asked, today: _Today) -> list[str]:
+    """What changed since the measurement, with both values."""
+    changed = [
+        f"{name} was {then or 'absent'} and is {now or 'absent'}"
+        for name, then in sorted(decision.versions.items())
+        if (now := today.version(name)) != then
+    ]
+    limit_w = asked.found.device.power_limit_w
+    if decision.power_limit_w != limit_w:
+        changed.append(f"the power limit was {decision.power_limit_w} W and is {limit_w} W")
+    return changed
+
+
+def _ask_today(asked: Asked, candidate: Candidate, stack: Stack) -> _Able | tuple[Reason, ...]:
+    """Load one backend and ask it about every kind of layer."""
+    backend = find_backend(candidate.backend)
+    if backend is None:
+        return (Reason("backend", f"{candidate.backend}: no such backend is installed"),)
+    if isinstance(backend, Broken):
+        return (Reason("import", f"{candidate.backend}: {backend.message}"),)
+    variants = _variants(backend, asked, stack)
+    if candidate.variant not in variants:
+        return (Reason("variant", f"{candidate.label}: it has no such variant any more"),)
+    variant = variants[candidate.variant]
+    reasons = _refusals(backend, variant, asked, stack)
+    return reasons or _Able(backend, variant)
+
+
+def _variants(backend: Backend, asked: Asked, stack: Stack) -> Mapping[str, Variant]:
+    device = asked.found.device
+    return {
+        variant.name: variant
+        for spec in asked.question.model.specs
+        for variant in backend.variants(device, spec, stack)
+    }
+
+
+def _refusals(backend: Backend, variant: Variant, asked: Asked, stack: Stack) -> tuple[Reason, ...]:
+    """Every reason of every layer kind and phase, each once."""
+    model, device = asked.question.model, asked.found.device
+    reasons = dict.fromkeys(model.unsupported)
+    for spec in model.specs:
+        for phase in Phase:
+            support = backend.supports(variant, device, spec, phase, stack)
+            reasons.update(dict.fromkeys(support.reasons))
+        if choose_pages(variant, spec.page_size) is None:
+            reasons[Reason("page_size", f"page_size {spec.page_size}: not offered")] = None
+    if backend.name in asked.settings.disabled:
+        text = f"{backend.name}: named in AUTOTUNE_DISABLE_BACKENDS"
+        reasons[Reason("disabled", text)] = None
+    return tuple(reasons)
+
+
+def _default(asked: Asked, why: str) -> Choice:
+    """What the engine would take by itself; None of ours where that is an engine's own rule."""
+    if asked.question.engine == "any":
+        stack = full_stack(asked.found)
+        for name in default_order(asked.found.device):
+            for candidate, variant in _first_able(asked, name, stack):
+                return _choice(asked, "default", candidate, variant, why, None)
+    return _choice(asked, "default", None, None, why, None)
+
+
+def _first_able(asked: Asked, name: str, stack: Stack) -> Iterator[tuple[Candidate, Variant]]:
+    """Variants of a backend that can run every kind of layer, in its own order."""
+    backend = find_backend(name)
+    if backend is None or isinstance(backend, Broken):
+        return
+    pinned = next((spec.page_size for spec in asked.question.model.specs), None)
+    for variant in _variants(backend, asked, stack).values():
+        pages = choose_pages(variant, pinned)
+        if pages is not None and not _refusals(backend, variant, asked, stack):
+            yield Candidate(name, variant.name, pages), variant
+
+
+def _override(asked: Asked, name: str) -> Choice | str:
+    """The user's word, if it can run; otherwise why not, and who could."""
+    stack = full_stack(asked.found)
+    for candidate, variant in _first_able(asked, name, stack):
+        why = f"{name} was asked for by AUTOTUNE_BACKEND"
+        return _choice(asked, "override", candidate, variant, why, None)
+    match find_backend(name):
+        case None:
+            refusal = "no such backend"
+        case Broken(message=message):
+            refusal = message
+        case backend:
+            reasons = dict.fromkeys(
+                reason.text
+                for variant in _variants(backend, asked, stack).values()
+                for reason in _refusals(backend, variant, asked, stack)
+            )
+            refusal = ", ".join(reasons)
+    known = sorted(find_backends().backends, key=lambda b: not _can_run(asked, b.name, stack))
+    names = ", ".join(
+        b.name if _can_run(asked, b.name, stack) else f"{b.name} (cannot run here)" for b in known
+    )
+    return f"AUTOTUNE_BACKEND={name} is ignored: {refusal}; known: {names}"
+
+
+def _can_run(asked: Asked, name: str, stack: Stack) -> bool:
+    return any(True for _ in _first_able(asked, name, stack))
+
+
+def _miss(asked: Asked, stored: Iterable[StoredDecision]) -> str:
+    """Why the cache has no answer, and what to do about it."""
+    model = asked.question.model
+    if model.unsupported:
+        return "no backend can run this model: " + ", ".join(r.text for r in model.unsupported)
+    mine = [s for s in stored if s.decision.device_key == device_key(asked.found.device)]
+    if mine:
+        return "nobody who was measured can run here any more; run autotune warm"
+    others = sorted({s.device.name for s in stored})
+    elsewhere = f" (measured on {', '.join(others)})" if others else ""
+    return f"nothing is measured for {model.name} on {asked.found.device.name}{elsewhere}"
+
+
+def _choice(
+    asked: Asked,
+    state: State,
+    candidate: Candidate | None,
+    variant: Variant | None,
+    why: str,
+    decision: Decision | None,
+) -> Choice:
+    question = asked.question
+    return Choice(
+        state=state,
+        backend=None if candidate is None else candidate.backend,
+        why=why,
+        engine=question.engine,
+        profile=question.profile,
+        model=question.model.name,
+        device=asked.found.device,
+        decision=decision,
+        candidate=candidate,
+        engine_options=None if variant is None else variant.engine_options.get(question.engine),
+    )

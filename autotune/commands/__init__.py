@@ -1,0 +1,72 @@
+"""The command line: parse, one call, render. Results on stdout, progress and errors on stderr.
+
+Exit 0 done, 1 error, 2 usage, 3 nobody can run the model, 4 `--assert-hit` not met.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+from autotune._store import CacheError
+from autotune.errors import NoBackendError, UsageError
+from kernels_bench.errors import AutotuneError
+
+_COMMANDS = {
+    "warm": "measure a model's candidates, decide, remember",
+    "choose": "print the backend that an engine would get",
+    "backends": "who can run a model, and every reason why not",
+    "bench": "measure workloads by hand, store nothing",
+    "models": "the models known by name",
+    "cache": "look at what is remembered",
+}
+
+
+class Commands(click.Group):
+    """Imports a command when it is called: `choose` must not wait for the others' libraries."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """In the order in which a user meets them."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:  # noqa: ARG002
+        """The command of that name."""
+        if name not in _COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"{__name__}.{name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """The list in --help, without importing what it lists."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run; every error of ours becomes one line and its exit code."""
+        try:
+            return super().invoke(ctx)
+        except (AutotuneError, CacheError) as error:
+            click.echo(f"autotune: {error}", err=True)
+            ctx.exit(_exit_code(error))
+
+
+def _exit_code(error: Exception) -> int:
+    match error:
+        case UsageError():
+            return 2
+        case NoBackendError():
+            return 3
+        case _:
+            return 1
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="attn-autotune", prog_name="autotune")
+def cli() -> None:
+    """Choose the attention backend of an LLM engine by measuring.
+
+    \b
+    autotune warm --model llama-3.1-8b      measure once
+    autotune choose --model llama-3.1-8b    read the answer at every start
+    """

@@ -1,0 +1,33 @@
+"""`autotune backends`: who can run a model here, and every reason why not."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import click
+
+from autotune.commands.options import Target, json_option, target_options
+from autotune.plan import Wishes
+from autotune.profiles import BALANCED
+from autotune.report import print_survey
+from autotune.run_payload import survey_payload
+from autotune.settings import read_settings
+from autotune.tuner import Order, look_around
+from kernels_bench.bench import Bench
+from kernels_bench.devices import find_device
+
+
+@click.command()
+@target_options
+@json_option
+def command(target: Target, as_json: bool) -> None:
+    """List every variant of every backend with a yes, or all of its reasons."""
+    wishes = Wishes(target.engine, read_settings(os.environ).disabled)
+    order = Order(target.model(), find_device(target.device), BALANCED, wishes)
+    with Bench() as bench:
+        situation = look_around(order, bench).situation
+    if as_json:
+        click.echo(json.dumps(survey_payload(situation), indent=2))
+    else:
+        print_survey(situation)

@@ -1,0 +1,71 @@
+"""`autotune bench`: measure workloads by hand, store nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import click
+
+from autotune.commands.options import Target, json_option, target_options
+from autotune.commands.progress import show_progress
+from autotune.errors import NoBackendError
+from autotune.payload import SCHEMA
+from autotune.plan import Wishes, make_plan
+from autotune.profiles import BALANCED
+from autotune.report import print_measurements
+from autotune.run_payload import observed_payload
+from autotune.settings import read_settings
+from autotune.tuner import Observed, OnProgress, Order, Progress, look_around
+from kernels_bench.bench import Bench
+from kernels_bench.devices import find_device
+from kernels_bench.grid import Grid, GridPoint
+from kernels_bench.messages import Finished, HarnessFailed
+from kernels_bench.race import Rules
+from kernels_bench.workload import parse_workload
+
+
+@click.command()
+@target_options
+@click.option(
+    "--workload", "texts", multiple=True, required=True, metavar="W",
+    help="8q1s1k: 8 requests, 1 new token, 1024 in total; q2k; 2q2k_32q1s1k. May be repeated.",
+)  # fmt: skip
+@json_option
+def command(target: Target, texts: tuple[str, ...], as_json: bool) -> None:
+    """Check and time every candidate on these workloads. Stores nothing."""
+    workloads = [parse_workload(text) for text in texts]
+    grid = Grid(tuple(GridPoint(workload.text, workload) for workload in workloads))
+    wishes = Wishes(target.engine, read_settings(os.environ).disabled)
+    order = Order(target.model(), find_device(target.device), BALANCED, wishes)
+    with Bench() as bench, show_progress() as on_progress:
+        observed = _measure(order, grid, bench, on_progress)
+    if as_json:
+        rows = [observed_payload(item) for item in observed]
+        click.echo(json.dumps({"schema": SCHEMA, "outcomes": rows}, indent=2))
+    else:
+        print_measurements(observed)
+
+
+def _measure(
+    order: Order, grid: Grid, bench: Bench, on_progress: OnProgress
+) -> tuple[Observed, ...]:
+    plan = make_plan(look_around(order, bench).situation, grid)
+    if not plan.steps:
+        raise NoBackendError(
+            f"no backend can run {order.model.name} on {order.found.device.name} with these"
+            " workloads: autotune backends says why"
+        )
+    observed: list[Observed] = []
+    for number, step in enumerate(plan.steps):
+        what = f"{step.kind} {step.workload.text}"
+        on_progress(Progress(number, len(plan.steps), what))
+        match bench.measure(plan.task(step, Rules())):
+            case Finished(outcomes):
+                observed += [
+                    Observed(answer, step.kind, step.workload.text, outcome)
+                    for answer, outcome in zip(step.answers, outcomes, strict=True)
+                ]
+            case HarnessFailed(message):
+                click.echo(f"left out: {what}: {message}", err=True)
+    return tuple(observed)

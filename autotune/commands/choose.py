@@ -1,0 +1,81 @@
+"""`autotune choose`: what an engine would get."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from autotune._store import Location
+from autotune.choose import Asked, choose
+from autotune.commands.options import (
+    Target,
+    cache_option,
+    json_option,
+    profile_option,
+    settings_from,
+    target_options,
+)
+from autotune.decision import Choice
+from autotune.payload import choice_payload
+from autotune.text import choice_lines
+from kernels_bench.devices import find_device
+
+_NOT_HIT = 4
+_HITS = ("exact", "drifted", "borrowed")
+"""From the strictest to the most lenient."""
+
+
+@click.command()
+@target_options
+@profile_option
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "args", "env"]),
+    default="text",
+    show_default=True,
+    help="args: for the engine's command line; env: for a shell.",
+)
+@click.option("--strict", is_flag=True, help="An override that cannot run is an error.")
+@click.option(
+    "--assert-hit",
+    type=click.Choice(_HITS),
+    is_flag=False,
+    flag_value="exact",
+    help="Exit 4 unless the answer was measured; the default is exact.",
+)
+@cache_option
+@json_option
+def command(
+    target: Target,
+    profile: str | None,
+    form: str,
+    strict: bool,
+    assert_hit: str | None,
+    location: Location,
+    as_json: bool,
+) -> None:
+    """Print the backend that an engine would get. Reads the cache; measures nothing."""
+    settings = settings_from(profile)
+    asked = Asked(target.question(settings), find_device(target.device), settings, strict)
+    choice = choose(asked, location.path)
+    click.echo(_render(choice, "json" if as_json else form), nl=form in ("text", "json"))
+    if assert_hit is not None and choice.state not in _HITS[: _HITS.index(assert_hit) + 1]:
+        click.echo(f"autotune: --assert-hit {assert_hit}: {choice.state}: {choice.why}", err=True)
+        click.get_current_context().exit(_NOT_HIT)
+
+
+def _render(choice: Choice, form: str) -> str:
+    match form:
+        case "json":
+            return json.dumps(choice_payload(choice), indent=2)
+        case "args":
+            return "".join(
+                f"--{name.replace('_', '-')} {value}\n"
+                for name, value in (choice.engine_options or {}).items()
+            )
+        case "env":
+            return "" if choice.backend is None else f"AUTOTUNE_BACKEND={choice.backend}\n"
+        case _:
+            return "\n".join(choice_lines(choice))

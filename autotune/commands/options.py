@@ -1,0 +1,138 @@
+"""Options that several commands share, each bundle given to the command as one value."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import click
+
+from autotune._store import Location, locate
+from autotune.errors import UsageError
+from autotune.keys import Question
+from autotune.models import ModelConfig, ModelRequest, load_model
+from autotune.profiles import find_profile
+from autotune.settings import Settings, parse_duration, read_settings
+
+# click calls a command with whatever options were attached to it: no static type can say which.
+Command: TypeAlias = Callable[..., Any]
+
+ENGINES = ("any", "vllm", "sglang")
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is asked about."""
+
+    request: ModelRequest
+    engine: str
+    device: str
+
+    def model(self) -> ModelConfig:
+        """Read the config."""
+        return load_model(self.request)
+
+    def question(self, settings: Settings) -> Question:
+        """The model, with the engine and the profile; raises for a profile that is not known."""
+        return Question(self.model(), self.engine, find_profile(settings.profile).name)
+
+
+def target_options(command: Command) -> Command:
+    """MODEL and DEVICE of the design, as one `target`."""
+    options = (
+        click.option(
+            "--model", "source", required=True, metavar="NAME|FOLDER|FILE",
+            help="A preset (see `autotune models`), or a folder or config.json.",
+        ),
+        click.option(
+            "--tp", type=click.IntRange(1), default=1, show_default=True,
+            help="Tensor parallel ranks; heads are divided among them.",
+        ),
+        click.option("--dtype", metavar="D", help="bfloat16 or float16; default: the model's."),
+        click.option("--kv-dtype", metavar="D", help="fp8_e4m3 or fp8_e5m2; default: dtype."),
+        click.option(
+            "--page-size", type=click.IntRange(1), metavar="N", help="Pin the tokens of a page."
+        ),
+        click.option(
+            "--max-model-len", type=click.IntRange(1), metavar="N",
+            help="The longest context that will be served; default: the model's.",
+        ),
+        click.option(
+            "--engine", type=click.Choice(ENGINES), default="any", show_default=True,
+            help="Who will load the backend.",
+        ),
+        device_option,
+    )  # fmt: skip
+
+    @functools.wraps(command)
+    def bundled(
+        source: str,
+        tp: int,
+        dtype: str | None,
+        kv_dtype: str | None,
+        page_size: int | None,
+        max_model_len: int | None,
+        engine: str,
+        device: str,
+        **others: Any,
+    ) -> Any:
+        request = ModelRequest(source, tp, dtype, kv_dtype, page_size, max_model_len)
+        return command(target=Target(request, engine, device), **others)
+
+    return functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), bundled)
+
+
+device_option = click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    metavar="auto|cpu|cuda:N|all",
+    help="The device; auto is the first GPU, or the CPU.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
+profile_option = click.option(
+    "--profile", metavar="P", help="Traffic that weighs the workloads; default: balanced."
+)
+
+
+def cache_option(command: Command) -> Command:
+    """--cache, as a `location`."""
+
+    @click.option(
+        "--cache", "file", metavar="FILE", help="The cache; default: AUTOTUNE_CACHE, or the user's."
+    )
+    @functools.wraps(command)
+    def bundled(file: str | None, **others: Any) -> Any:
+        location: Location = locate(None if file is None else Path(file), os.environ)
+        return command(location=location, **others)
+
+    return bundled
+
+
+def settings_from(profile: str | None) -> Settings:
+    """The environment, with the command line's profile over it."""
+    settings = read_settings(os.environ)
+    if profile is None:
+        return settings
+    return Settings(settings.backend, settings.disabled, profile, settings.budget_s)
+
+
+class Duration(click.ParamType[float]):
+    """30s, 5m, 1h."""
+
+    name = "time"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Seconds."""
+        if isinstance(value, float):
+            return value
+        try:
+            return parse_duration(str(value))
+        except UsageError as error:
+            self.fail(str(error), param, ctx)

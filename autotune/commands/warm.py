@@ -1,0 +1,121 @@
+"""`autotune warm`: measure, decide, remember."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import click
+
+from autotune._store import Location, Store
+from autotune.choose import Asked, choose
+from autotune.commands.options import (
+    Duration,
+    Target,
+    cache_option,
+    json_option,
+    profile_option,
+    settings_from,
+    target_options,
+)
+from autotune.commands.progress import show_progress
+from autotune.decision import Choice
+from autotune.errors import NoBackendError
+from autotune.plan import Plan, Wishes
+from autotune.profiles import find_profile
+from autotune.report import print_plan, print_report
+from autotune.run_payload import plan_payload, report_payload
+from autotune.settings import Settings
+from autotune.text import device_text
+from autotune.tuner import Order, Report, look_around, warm
+from kernels_bench.bench import Bench
+from kernels_bench.devices import FoundDevice, find_device, find_devices
+
+
+@click.command()
+@target_options
+@profile_option
+@click.option("--effort", type=click.Choice(["quick", "full"]), default="quick", show_default=True)
+@click.option("--budget", type=Duration(), help="Stop after this time, and say what is left out.")
+@click.option("--force", is_flag=True, help="Measure again what is already stored.")
+@click.option("--dry-run", is_flag=True, help="Print what would be measured.")
+@cache_option
+@json_option
+def command(
+    target: Target,
+    profile: str | None,
+    effort: str,
+    budget: float | None,
+    force: bool,
+    dry_run: bool,
+    location: Location,
+    as_json: bool,
+) -> None:
+    """Measure a model's candidates on this machine, decide, and remember the decision."""
+    settings = settings_from(profile)
+    wishes = Wishes(target.engine, settings.disabled)
+    orders = [
+        Order(
+            model=target.model(),
+            found=found,
+            profile=find_profile(settings.profile),
+            wishes=wishes,
+            effort="full" if effort == "full" else "quick",
+            budget_s=settings.budget_s if budget is None else budget,
+            force=force,
+        )
+        for found in _devices(target.device)
+    ]
+    if dry_run:
+        _show_plans(orders, as_json)
+        return
+    with Store.open(location.path) as store, Bench() as bench, show_progress() as on_progress:
+        reports = [warm(order, store, bench, on_progress) for order in orders]
+    answers = [
+        (report, _answer(report, order.found, settings, location))
+        for report, order in zip(reports, orders, strict=True)
+    ]
+    if as_json:
+        click.echo(json.dumps(report_payload(answers), indent=2))
+    else:
+        for report, choice in answers:
+            print_report(report, choice, f"{location.path} ({location.why})")
+    for report in reports:
+        if not report.plan.situation.can_run:
+            raise NoBackendError(_nobody(report.plan))
+
+
+def _devices(selector: str) -> tuple[FoundDevice, ...]:
+    return find_devices() if selector == "all" else (find_device(selector),)
+
+
+def _answer(report: Report, found: FoundDevice, settings: Settings, location: Location) -> Choice:
+    """What `choose` says from now on, so that the two never differ."""
+    asked = Asked(report.question, found, replace(settings, backend=None))
+    choice = choose(asked, location.path)
+    if report.decision is not None:
+        return choice
+    return replace(choice, why=f"{report.why}; {choice.why}")
+
+
+def _show_plans(orders: list[Order], as_json: bool) -> None:
+    with Bench() as bench:
+        plans = [look_around(order, bench) for order in orders]
+    for plan in plans:
+        if as_json:
+            click.echo(json.dumps(plan_payload(plan), indent=2))
+        else:
+            print_plan(plan)
+
+
+def _nobody(plan: Plan) -> str:
+    situation = plan.situation
+    reasons = dict.fromkeys(reason.text for reason in situation.model.unsupported) or dict.fromkeys(
+        f"{answer.backend} ({reason.text})"
+        for answer in situation.survey.answers
+        for reason in answer.support.reasons
+    )
+    broken = [f"{each.name} ({each.message})" for each in situation.survey.broken]
+    where = device_text(situation.found.device)
+    said = ", ".join([*reasons, *broken]) or "no backend is installed"
+    return f"no backend can run {situation.model.name} on {where}: {said}"

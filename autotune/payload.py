@@ -1,0 +1,106 @@
+"""Stored answers as JSON. The names are a contract with scripts: schema 1 until one changes."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TypeAlias
+
+from autotune import records
+from autotune._store import MeasurementRow, StoredDecision
+from autotune.decision import Choice, Decision
+from kernels_bench.spec import Device, Pages
+
+SCHEMA = 1
+Json: TypeAlias = dict[str, object]
+
+
+def choice_payload(choice: Choice) -> Json:
+    """`autotune choose --json`, and one of `warm`'s decisions."""
+    decision = choice.decision
+    pages = None if choice.candidate is None else pages_payload(choice.candidate.pages)
+    payload: Json = {
+        "schema": SCHEMA,
+        "state": choice.state,
+        "backend": choice.backend,
+        "variant": None if choice.candidate is None else choice.candidate.variant,
+        "pages": pages,
+        "engine": choice.engine,
+        "engine_args": dict(choice.engine_options or {}),
+        "profile": choice.profile,
+        "speedup_vs_default": None if decision is None else decision.speedup_vs_default,
+        "tie": False if decision is None else decision.tie,
+        "why": choice.why,
+        "runners_up": [] if decision is None else runners_up_payload(decision),
+        "device": device_payload(choice.device),
+        "model": choice.model,
+        "measured_at": None if decision is None else decision.measured_at,
+    }
+    return payload | (split_payload(decision) if decision is not None else {"per_phase": {}})
+
+
+def split_payload(decision: Decision) -> Json:
+    """`per_phase` for a model of one kind of layer, `per_kind` for others."""
+    if len(decision.per_kind) == 1:
+        (per_phase,) = decision.per_kind.values()
+        return {"per_phase": dict(per_phase)}
+    return {"per_kind": {kind: dict(phases) for kind, phases in decision.per_kind.items()}}
+
+
+def runners_up_payload(decision: Decision) -> list[Json]:
+    """Who else could be loaded, best first; `score` is cost over the default's."""
+    return [
+        {
+            "backend": each.candidate.backend,
+            "variant": each.candidate.variant,
+            "pages": pages_payload(each.candidate.pages),
+            "score": each.score,
+            "bound": each.bound,
+        }
+        for each in decision.runners_up
+    ]
+
+
+def stored_payload(stored: StoredDecision) -> Json:
+    """`autotune cache ls --json`: a row a decision."""
+    decision = records.decision_of(stored)
+    row = stored.decision
+    return {
+        "id": stored.id,
+        "model": stored.model.name,
+        "tensor_parallel": stored.model.tensor_parallel,
+        "device": device_payload(records.device_of(stored.device)),
+        "engine": row.engine,
+        "profile": row.profile,
+        "backend": row.backend,
+        "variant": row.variant,
+        "pages": pages_payload(decision.winner.pages),
+        **split_payload(decision),
+        "default": row.default_backend,
+        "speedup_vs_default": row.speedup_vs_default,
+        "tie": row.tie,
+        "why": row.why,
+        "runners_up": runners_up_payload(decision),
+        "versions": dict(decision.versions),
+        "method": row.method,
+        "measured_at": row.provenance.created_at,
+        "host": row.provenance.host,
+        "tool_version": row.provenance.tool_version,
+    }
+
+
+def measurement_payload(row: MeasurementRow) -> Json:
+    """One stored outcome; the columns of other cases are left out."""
+    fields = dataclasses.asdict(row)
+    for name in ("key", "device_key"):
+        del fields[name]
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def device_payload(device: Device) -> Json:
+    """Every field of the contract's Device."""
+    return dataclasses.asdict(device)
+
+
+def pages_payload(pages: Pages) -> Json:
+    """Size and layout."""
+    return {"size": pages.size, "layout": pages.layout}

@@ -1,0 +1,146 @@
+"""What a tuning run will do, worked out before it starts: pure, and shown by `--dry-run`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+
+from autotune.incumbents import default_order, rank
+from autotune.models import ModelConfig, kinds
+from autotune.records import Place
+from kernels_bench.candidates import Answer, Survey
+from kernels_bench.devices import FoundDevice
+from kernels_bench.grid import Grid
+from kernels_bench.messages import Entrant, Task
+from kernels_bench.race import Rules
+from kernels_bench.spec import AttentionSpec, Phase, Reason, Stack, Support
+from kernels_bench.workload import Workload
+
+
+@dataclass(frozen=True)
+class Situation:
+    """The model, the machine, and who says that it can run the one on the other."""
+
+    model: ModelConfig
+    found: FoundDevice
+    stack: Stack
+    survey: Survey
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """The default's order of backends here."""
+        return default_order(self.found.device)
+
+    def kind_of(self, spec: AttentionSpec) -> str:
+        """The name of a kind of layer in this model."""
+        return kinds(self.model)[self.model.specs.index(spec)]
+
+    def place(self, answer: Answer) -> Place:
+        """Where an answer's measurements belong."""
+        return Place(
+            self.found.device,
+            answer.spec,
+            answer.phase,
+            answer.backend,
+            answer.variant,
+            answer.pages,
+            self.stack,
+        )
+
+    def packages(self) -> tuple[str, ...]:
+        """Every package that the survey looked at."""
+        return tuple({name for answer in self.survey.answers for name in answer.variant.packages})
+
+    @property
+    def can_run(self) -> bool:
+        """Whether anybody can run anything."""
+        return any(answer.support for answer in self.survey.answers)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One workload of one kind of layer, and everyone who can run it, the incumbent first."""
+
+    kind: str
+    spec: AttentionSpec
+    workload: Workload
+    answers: tuple[Answer, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A situation and the steps that its measurement takes."""
+
+    situation: Situation
+    grid: Grid
+    steps: tuple[Step, ...]
+
+    def keys(self, step: Step) -> tuple[str, ...]:
+        """The measurements that a step makes, in the order of its answers."""
+        text = step.workload.text
+        return tuple(self.situation.place(answer).key(text) for answer in step.answers)
+
+    def missing(self, stored: Collection[str]) -> tuple[Step, ...]:
+        """The steps with a measurement that is not stored. They are measured whole: a challenger
+        is compared with the incumbent inside one race.
+        """
+        return tuple(step for step in self.steps if not stored_all(self.keys(step), stored))
+
+    def task(self, step: Step, rules: Rules) -> Task:
+        """A step as the measuring process takes it."""
+        entrants = tuple(Entrant(a.backend, a.variant, a.pages) for a in step.answers)
+        found = self.situation.found
+        return Task(found.device, found.selector, step.spec, step.workload, entrants, rules)
+
+
+def stored_all(keys: Sequence[str], stored: Collection[str]) -> bool:
+    """Whether nothing of these is left to measure."""
+    return all(key in stored for key in keys)
+
+
+def make_plan(situation: Situation, grid: Grid) -> Plan:
+    """Every workload with every kind of layer; a step that nobody can run is none."""
+    steps = []
+    for workload in grid.workloads:
+        for spec in situation.model.specs:
+            answers = _entrants(situation, spec, workload.phase)
+            if answers:
+                steps.append(Step(situation.kind_of(spec), spec, workload, answers))
+    return Plan(situation, grid, tuple(steps))
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What restricts the candidates, beyond their own support."""
+
+    engine: str
+    disabled: frozenset[str] = frozenset()
+
+
+def restrict(survey: Survey, model: ModelConfig, wishes: Wishes) -> Survey:
+    """Add the reasons that no backend can know: the model's, the engine's and the user's."""
+    return replace(
+        survey,
+        answers=tuple(_restrict(answer, model.unsupported, wishes) for answer in survey.answers),
+    )
+
+
+def _restrict(answer: Answer, unsupported: tuple[Reason, ...], wishes: Wishes) -> Answer:
+    reasons = (*answer.support.reasons, *unsupported)
+    if answer.backend in wishes.disabled:
+        text = f"{answer.backend}: named in AUTOTUNE_DISABLE_BACKENDS"
+        reasons = (*reasons, Reason("disabled", text))
+    if wishes.engine != "any" and wishes.engine not in answer.variant.engine_options:
+        text = f"engine {wishes.engine}: has no option that loads {answer.backend}"
+        reasons = (*reasons, Reason("engine", text))
+    return replace(answer, support=Support(reasons))
+
+
+def _entrants(situation: Situation, spec: AttentionSpec, phase: Phase) -> tuple[Answer, ...]:
+    able = [
+        answer
+        for answer in situation.survey.answers
+        if answer.spec == spec and answer.phase is phase and answer.support
+    ]
+    # Stable: the variants of a backend stay in its own order, the default first.
+    return tuple(sorted(able, key=lambda answer: rank(situation.order, answer.backend)))

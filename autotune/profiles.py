@@ -1,0 +1,75 @@
+"""Traffic: how much each standard workload weighs in a decision.
+
+`balanced` is the share of attention time in a replay of public traces through a vLLM-like
+scheduler on an H100 (Azure 2023 conversation and code, Mooncake FAST'25; six scenarios, at least
+1 each). A prior, not a measurement of anybody's traffic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from autotune.errors import ProfileError
+from kernels_bench.grid import GridPoint
+from kernels_bench.spec import Phase
+from kernels_bench.workload import parse_workload
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Weights over standard workloads; only their ratios matter."""
+
+    name: str
+    weights: Mapping[str, float]
+    """Workload text -> weight."""
+
+    def weigh(self, points: tuple[GridPoint, ...]) -> dict[str, float]:
+        """Measured workload text -> weight.
+
+        A point that the profile does not list, as all of a CPU's, shares its phase's weight
+        evenly with the others of that phase.
+        """
+        unlisted = [point for point in points if point.standard not in self.weights]
+        by_phase = self._by_phase()
+        weights: dict[str, float] = {}
+        for point in points:
+            phase = point.workload.phase
+            alike = sum(1 for other in unlisted if other.workload.phase is phase)
+            weight = self.weights.get(point.standard, by_phase[phase] / max(1, alike))
+            text = point.workload.text
+            weights[text] = weights.get(text, 0.0) + weight
+        return weights
+
+    def _by_phase(self) -> dict[Phase, float]:
+        totals = dict.fromkeys(Phase, 0.0)
+        for text, weight in self.weights.items():
+            totals[parse_workload(text).phase] += weight
+        return totals
+
+
+BALANCED = Profile(
+    "balanced",
+    MappingProxyType(
+        {
+            "q1s1k": 1, "q1s16k": 1, "8q1s1228v80": 2, "8q1s16kv80": 8, "32q1s1228v80": 14,
+            "32q1s16kv80": 8, "128q1s2kv80": 1, "256q1s1228v80": 6,
+            "64q1s512": 1, "128q1s256": 1, "256q1s320": 1,
+            "q512": 1, "q220_q1000_q1050_q1800": 1, "q4k": 1, "q8k": 2,
+            "q2ks4k": 1, "q8ks16k": 1, "q8ks40k": 7, "q512s8704": 1,
+            "16q4s4k": 1,
+            "32q1s1228v80_q1k": 3, "100q1s2kv80_5q1200": 27, "256q1s1228v80_2q1k": 8,
+            "24q1s15kv80_q8ks24k": 6,
+        }
+    ),
+)  # fmt: skip
+
+_PROFILES = {profile.name: profile for profile in (BALANCED,)}
+
+
+def find_profile(name: str) -> Profile:
+    """The profile of that name; raises ProfileError that lists them."""
+    if name not in _PROFILES:
+        raise ProfileError(f"profile {name!r}: expected one of {', '.join(_PROFILES)}")
+    return _PROFILES[name]

@@ -1,0 +1,227 @@
+"""Between our types and the cache's rows: the only module that knows both."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import platform
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from importlib import metadata
+from typing import get_args
+
+from autotune._store import (
+    DecisionRow,
+    DeviceRow,
+    MeasurementRow,
+    ModelRow,
+    Provenance,
+    StoredDecision,
+)
+from autotune.decision import Decision
+from autotune.keys import Question, canonical, device_key, measurement_key, versions_of
+from autotune.models import ModelConfig, spec_key
+from autotune.policy import Candidate, Ranked
+from kernels_bench.method import METHOD
+from kernels_bench.spec import (
+    AttentionSpec,
+    Device,
+    Failed,
+    FailureKind,
+    Layout,
+    Outcome,
+    Pages,
+    Phase,
+    Reason,
+    Rejected,
+    Stack,
+    Timed,
+    Variant,
+    Wrong,
+)
+
+
+def provenance() -> Provenance:
+    """Here and now."""
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return Provenance(now, platform.node(), tool_version())
+
+
+def tool_version() -> str:
+    """Of the installed distribution; "unknown" from a bare checkout."""
+    try:
+        return metadata.version("attn-autotune")
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def device_row(device: Device) -> DeviceRow:
+    """A device without its power limit, which is a fact of the decision."""
+    fields = dataclasses.asdict(device)
+    del fields["power_limit_w"]
+    return DeviceRow(key=device_key(device), **fields)
+
+
+def model_row(model: ModelConfig) -> ModelRow:
+    """A model by its fingerprint; its name is an alias."""
+    specs = json.dumps([_without_none(spec) for spec in model.specs])
+    return ModelRow(model.fingerprint, model.name, model.model_type, model.tensor_parallel, specs)
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where a measurement belongs, the workload and the outcome apart."""
+
+    device: Device
+    spec: AttentionSpec
+    phase: Phase
+    backend: str
+    variant: Variant
+    pages: Pages
+    stack: Stack
+
+    def key(self, workload: str | None) -> str:
+        """Unique text; a refusal is one for the whole phase."""
+        candidate = (self.backend, self.variant, self.pages)
+        what = workload if workload is not None else f"phase {self.phase.value}"
+        return measurement_key(self.device, self.spec, what, candidate, self.stack)
+
+
+def measurement_row(
+    place: Place, workload: str | None, outcome: Outcome, origin: Provenance
+) -> MeasurementRow:
+    """One outcome; columns of the other cases stay NULL."""
+    row = MeasurementRow(
+        key=place.key(workload),
+        device_key=device_key(place.device),
+        spec_key=spec_key(place.spec),
+        phase=place.phase.value,
+        workload=workload,
+        backend=place.backend,
+        variant=place.variant.name,
+        page_size=place.pages.size,
+        page_layout=place.pages.layout,
+        versions=canonical(versions_of(place.variant.packages, place.stack)),
+        method=METHOD,
+        outcome=type(outcome).__name__.lower(),
+        provenance=origin,
+    )
+    match outcome:
+        case Timed():
+            return dataclasses.replace(row, **dataclasses.asdict(outcome))
+        case Rejected(reasons):
+            return dataclasses.replace(row, reasons=reasons_json(reasons))
+        case Wrong(check, error, allowed):
+            return dataclasses.replace(row, failed_check=check, error=error, allowed=allowed)
+        case Failed(kind, message):
+            return dataclasses.replace(row, failure=kind, message=message)
+
+
+def outcome_of(row: MeasurementRow) -> Outcome | None:
+    """A stored outcome; None where the row is no outcome that this version knows."""
+    match row.outcome:
+        case "timed":
+            numbers = (row.gpu_us, row.call_us, row.plan_us, row.noise, row.floor_fraction)
+            if row.samples is None or any(number is None for number in numbers):
+                return None
+            gpu, call, plan, noise, floor = (float(number or 0.0) for number in numbers)
+            return Timed(gpu, call, plan, noise, row.samples, floor)
+        case "rejected" if row.reasons is not None:
+            return Rejected(tuple(Reason(**each) for each in json.loads(row.reasons)))
+        case "wrong" if None not in (row.failed_check, row.error, row.allowed):
+            return Wrong(str(row.failed_check), float(row.error or 0), float(row.allowed or 0))
+        case "failed" if row.message is not None:
+            return Failed(_failure(row.failure), row.message)
+        case _:
+            return None
+
+
+def decision_row(
+    question: Question, device: Device, decision: Decision, origin: Provenance
+) -> DecisionRow:
+    """A decision as it is stored."""
+    winner = decision.winner
+    return DecisionRow(
+        device_key=device_key(device),
+        question=question.text,
+        versions=canonical(decision.versions),
+        model_fingerprint=question.model.fingerprint,
+        engine=question.engine,
+        profile=question.profile,
+        backend=winner.backend,
+        variant=winner.variant,
+        page_size=winner.pages.size,
+        page_layout=winner.pages.layout,
+        default_backend=decision.default,
+        per_kind=json.dumps(decision.per_kind),
+        speedup_vs_default=decision.speedup_vs_default,
+        tie=decision.tie,
+        why=decision.why,
+        runners_up=json.dumps([dataclasses.asdict(each) for each in decision.runners_up]),
+        method=METHOD,
+        power_limit_w=decision.power_limit_w,
+        provenance=origin,
+    )
+
+
+def decision_of(stored: StoredDecision) -> Decision:
+    """A stored decision as it was made."""
+    row = stored.decision
+    return Decision(
+        winner=Candidate(row.backend, row.variant, _pages(row.page_size, row.page_layout)),
+        default=row.default_backend,
+        per_kind=json.loads(row.per_kind),
+        speedup_vs_default=row.speedup_vs_default,
+        tie=row.tie,
+        why=row.why,
+        runners_up=tuple(_ranked(each) for each in json.loads(row.runners_up)),
+        versions=json.loads(row.versions),
+        power_limit_w=row.power_limit_w,
+        measured_at=row.provenance.created_at,
+    )
+
+
+def device_of(row: DeviceRow) -> Device:
+    """A stored device; its power limit is not part of the row."""
+    fields = dataclasses.asdict(row)
+    del fields["key"]
+    return Device(**fields)
+
+
+def reasons_json(reasons: tuple[Reason, ...]) -> str:
+    """A list of {field, text}."""
+    return json.dumps([dataclasses.asdict(reason) for reason in reasons])
+
+
+def _without_none(spec: AttentionSpec) -> dict[str, object]:
+    return {name: value for name, value in dataclasses.asdict(spec).items() if value is not None}
+
+
+def _failure(text: str | None) -> FailureKind:
+    for kind in get_args(FailureKind):
+        if kind == text:
+            known: FailureKind = kind
+            return known
+    return "exception"
+
+
+def _pages(size: int, layout: str) -> Pages:
+    known: Layout = "HND" if layout == "HND" else "NHD"
+    return Pages(size, known)
+
+
+def _ranked(fields: Mapping[str, object]) -> Ranked:
+    match fields:
+        case {
+            "candidate": {
+                "backend": str(backend),
+                "variant": str(variant),
+                "pages": {"size": int(size), "layout": str(layout)},
+            },
+            "score": int() | float() as score,
+            "bound": int() | float() as bound,
+        }:
+            candidate = Candidate(backend, variant, _pages(size, layout))
+            return Ranked(candidate, float(score), float(bound))
+        case _:
+            raise ValueError(f"not a runner-up: {fields!r}")

@@ -1,0 +1,95 @@
+"""Tables for people, on stdout."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+
+import click
+
+from autotune.decision import Choice
+from autotune.plan import Plan, Situation
+from autotune.text import choice_lines, device_text, outcome_text
+from autotune.tuner import Observed, Report
+from kernels_bench.candidates import Answer
+
+_PIPE_WIDTH = 200
+"""A pipe has no width: do not wrap what a script may read."""
+
+
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table on stdout; on a pipe without lines and colours."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    is_terminal = sys.stdout.isatty()
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD if is_terminal else None)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    Console(width=None if is_terminal else _PIPE_WIDTH, highlight=False).print(table)
+
+
+def print_report(report: Report, choice: Choice, cache_file: str) -> None:
+    """Everything that was measured, the decision, and where it is kept."""
+    if report.observed:
+        print_measurements(report.observed)
+    for item in report.left_out:
+        click.echo(f"left out: {item.workload}: {item.why}")
+    refused = sorted({a.backend for a in report.plan.situation.survey.answers if not a.support})
+    if refused:
+        click.echo(f"cannot run everything: {', '.join(refused)} (autotune backends says why)")
+    click.echo("\n".join(choice_lines(choice)))
+    click.echo(f"  {report.measured} outcomes measured in {report.elapsed_s:.1f} s")
+    click.echo(f"  cache: {cache_file}")
+
+
+def print_measurements(observed: Sequence[Observed]) -> None:
+    """A row a workload, a column a candidate."""
+    labels = list(dict.fromkeys(_label(item) for item in observed))
+    rows = []
+    for (kind, workload), group in groupby(observed, lambda item: (item.kind, item.workload)):
+        cells = {_label(item): outcome_text(item.outcome) for item in group}
+        rows.append([kind, workload, *(cells.get(label, "") for label in labels)])
+    print_table("Time of one layer", ["layers", "workload", *labels], rows)
+
+
+def print_plan(plan: Plan) -> None:
+    """`--dry-run`."""
+    rows = [
+        [s.kind, s.workload.text, s.workload.phase.value, ", ".join(_names(s.answers))]
+        for s in plan.steps
+    ]
+    print_table("Would measure", ["layers", "workload", "phase", "candidates"], rows)
+    for item in plan.grid.left_out:
+        click.echo(f"left out: {item.workload}: {item.why}")
+
+
+def print_survey(situation: Situation) -> None:
+    """A row a variant and kind of layer; phases with the same answer share it."""
+    rows = []
+    by_variant: dict[tuple[str, str, str, str], list[str]] = {}
+    for answer in situation.survey.answers:
+        said = "; ".join(reason.text for reason in answer.support.reasons) or "yes"
+        key = (answer.backend, answer.variant.name, situation.kind_of(answer.spec), said)
+        by_variant.setdefault(key, []).append(answer.phase.value)
+    for (backend, variant, kind, said), phases in by_variant.items():
+        rows.append([backend, variant, kind, ", ".join(phases), said])
+    rows += [[each.name, "", "", "", each.message] for each in situation.survey.broken]
+    if not situation.model.specs:
+        said = "; ".join(reason.text for reason in situation.model.unsupported)
+        rows += [[name, "", "", "", said] for name in situation.survey.asked]
+    title = f"{situation.model.name} on {device_text(situation.found.device)}"
+    print_table(title, ["backend", "variant", "layers", "phases", "can run"], rows)
+
+
+def _label(item: Observed) -> str:
+    return f"{item.answer.backend}:{item.answer.variant.name}"
+
+
+def _names(answers: Iterable[Answer]) -> list[str]:
+    return [f"{a.backend}:{a.variant.name}" for a in answers]

@@ -1,0 +1,106 @@
+"""What a run saw as JSON. Apart from `payload.py`, so that `choose` need not load the tuner."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from autotune.decision import Choice
+from autotune.payload import SCHEMA, Json, choice_payload, pages_payload
+from autotune.plan import Plan, Situation
+from autotune.tuner import Observed, Report
+from kernels_bench.spec import Failed, Reason, Rejected, Timed, Wrong
+
+
+def report_payload(reports: Sequence[tuple[Report, Choice]]) -> Json:
+    """`autotune warm --json`; one report a device."""
+    rows = [item for report, _ in reports for item in report.observed]
+    return {
+        "schema": SCHEMA,
+        "decisions": [choice_payload(choice) for _, choice in reports],
+        "measured": sum(report.measured for report, _ in reports),
+        "wrong": [observed_payload(item) for item in rows if isinstance(item.outcome, Wrong)],
+        "failed": [observed_payload(item) for item in rows if isinstance(item.outcome, Failed)],
+        "rejected": [
+            row | {"workload": None}
+            for report, _ in reports
+            for row in survey_payload(report.plan.situation)
+            if not row["supported"]
+        ],
+        "left_out": [dataclasses.asdict(item) for report, _ in reports for item in report.left_out],
+        "elapsed_s": round(sum(report.elapsed_s for report, _ in reports), 3),
+    }
+
+
+def plan_payload(plan: Plan) -> Json:
+    """`autotune warm --dry-run --json`."""
+    return {
+        "schema": SCHEMA,
+        "steps": [
+            {
+                "spec": step.kind,
+                "workload": step.workload.text,
+                "phase": step.workload.phase.value,
+                "candidates": [f"{a.backend}:{a.variant.name}" for a in step.answers],
+            }
+            for step in plan.steps
+        ],
+        "left_out": [dataclasses.asdict(item) for item in plan.grid.left_out],
+    }
+
+
+def observed_payload(item: Observed) -> Json:
+    """One outcome, its own fields beside its place."""
+    place: Json = {
+        "backend": item.answer.backend,
+        "variant": item.answer.variant.name,
+        "pages": pages_payload(item.answer.pages),
+        "spec": item.kind,
+        "phase": item.answer.phase.value,
+        "workload": item.workload,
+    }
+    match item.outcome:
+        case Timed():
+            return place | {"outcome": "timed"} | dataclasses.asdict(item.outcome)
+        case Wrong(check, error, allowed):
+            return place | {"outcome": "wrong", "check": check, "error": error, "allowed": allowed}
+        case Failed(kind, message):
+            return place | {"outcome": "failed", "error": kind, "message": message}
+        case Rejected(reasons):
+            texts = [reason.text for reason in reasons]
+            return place | {"outcome": "rejected", "reasons": texts}
+
+
+def survey_payload(situation: Situation) -> list[Json]:
+    """`autotune backends --json`: a row a variant, kind of layer and phase."""
+    rows: list[Json] = [
+        {
+            "schema": SCHEMA,
+            "backend": answer.backend,
+            "variant": answer.variant.name,
+            "spec": situation.kind_of(answer.spec),
+            "phase": answer.phase.value,
+            "supported": bool(answer.support),
+            "reasons": [dataclasses.asdict(reason) for reason in answer.support.reasons],
+        }
+        for answer in situation.survey.answers
+    ]
+    rows += [
+        _refused(each.name, (Reason("import", each.message),)) for each in situation.survey.broken
+    ]
+    if not situation.model.specs:
+        rows += [_refused(name, situation.model.unsupported) for name in situation.survey.asked]
+    return rows
+
+
+def _refused(backend: str, reasons: tuple[Reason, ...]) -> Json:
+    """A backend that no layer or phase was asked of."""
+    return {
+        "schema": SCHEMA,
+        "backend": backend,
+        "variant": None,
+        "spec": None,
+        "phase": None,
+        "supported": False,
+        "reasons": [dataclasses.asdict(reason) for reason in reasons],
+    }
