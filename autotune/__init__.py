@@ -1,1 +1,41 @@
-"""Chooses the attention backend of an LLM engine by measuring, and remembers the answer."""
+"""Chooses the attention backend of an LLM engine by measuring, and remembers the answer.
+
+Reading an answer needs these names; measuring one is `autotune.tuner`, the command `autotune warm`.
+Importing this package brings in no torch, and touches no GPU, disk, clock or log.
+"""
+
+from __future__ import annotations
+
+from autotune._store import CacheError, Location, locate
+from autotune.chooser import Asked, choose
+from autotune.decision import Choice, Decision
+from autotune.errors import ModelError, NoBackendError, ProfileError, UsageError
+from autotune.keys import Question
+from autotune.models import ModelConfig, ModelRequest, load_model
+from autotune.settings import Settings, read_settings
+from kernels_bench.devices import find_device, find_devices
+from kernels_bench.errors import AutotuneError, DeviceError
+
+__all__ = [
+    "Asked",
+    "AutotuneError",
+    "CacheError",
+    "Choice",
+    "Decision",
+    "DeviceError",
+    "Location",
+    "ModelConfig",
+    "ModelError",
+    "ModelRequest",
+    "NoBackendError",
+    "ProfileError",
+    "Question",
+    "Settings",
+    "UsageError",
+    "choose",
+    "find_device",
+    "find_devices",
+    "load_model",
+    "locate",
+    "read_settings",
+]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from autotune.incumbents import default_order, rank
@@ -25,11 +25,6 @@ class Situation:
     found: FoundDevice
     stack: Stack
     survey: Survey
-
-    @property
-    def order(self) -> tuple[str, ...]:
-        """The default's order of backends here."""
-        return default_order(self.found.device)
 
     def kind_of(self, spec: AttentionSpec) -> str:
         """The name of a kind of layer in this model."""
@@ -66,6 +61,16 @@ class Step:
     workload: Workload
     answers: tuple[Answer, ...]
 
+    @property
+    def name(self) -> str:
+        """For people."""
+        return f"{self.kind} {self.workload.text}"
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of its candidates, for people."""
+        return tuple(answer.label for answer in self.answers)
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -74,6 +79,11 @@ class Plan:
     situation: Situation
     grid: Grid
     steps: tuple[Step, ...]
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """The default's order of backends here."""
+        return default_order(self.situation.found.device)
 
     def keys(self, step: Step) -> tuple[str, ...]:
         """The measurements that a step makes, in the order of its answers."""
@@ -84,18 +94,15 @@ class Plan:
         """The steps with a measurement that is not stored. They are measured whole: a challenger
         is compared with the incumbent inside one race.
         """
-        return tuple(step for step in self.steps if not stored_all(self.keys(step), stored))
+        return tuple(
+            step for step in self.steps if not all(key in stored for key in self.keys(step))
+        )
 
     def task(self, step: Step, rules: Rules) -> Task:
         """A step as the measuring process takes it."""
         entrants = tuple(Entrant(a.backend, a.variant, a.pages) for a in step.answers)
         found = self.situation.found
         return Task(found.device, found.selector, step.spec, step.workload, entrants, rules)
-
-
-def stored_all(keys: Sequence[str], stored: Collection[str]) -> bool:
-    """Whether nothing of these is left to measure."""
-    return all(key in stored for key in keys)
 
 
 def make_plan(situation: Situation, grid: Grid) -> Plan:
@@ -143,4 +150,5 @@ def _entrants(situation: Situation, spec: AttentionSpec, phase: Phase) -> tuple[
         if answer.spec == spec and answer.phase is phase and answer.support
     ]
     # Stable: the variants of a backend stay in its own order, the default first.
-    return tuple(sorted(able, key=lambda answer: rank(situation.order, answer.backend)))
+    order = default_order(situation.found.device)
+    return tuple(sorted(able, key=lambda answer: rank(order, answer.backend)))

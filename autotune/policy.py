@@ -90,6 +90,8 @@ def decide(
     """Weigh the evidence; `order` is the default's, best first."""
     costs = _costs(evidence)
     legal = sorted(costs, key=lambda candidate: rank(order, candidate.backend))
+    if not evidence:
+        return NoVerdict("nothing was measured")
     if not legal:
         return NoVerdict("no candidate was right and timed on every workload measured")
     incumbent = legal[0]

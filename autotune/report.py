@@ -10,9 +10,9 @@ import click
 
 from autotune.decision import Choice
 from autotune.plan import Plan, Situation
+from autotune.run import Observed
 from autotune.text import choice_lines, device_text, outcome_text
-from autotune.tuner import Observed, Report
-from kernels_bench.candidates import Answer
+from autotune.tuner import Report
 
 _PIPE_WIDTH = 200
 """A pipe has no width: do not wrap what a script may read."""
@@ -50,10 +50,10 @@ def print_report(report: Report, choice: Choice, cache_file: str) -> None:
 
 def print_measurements(observed: Sequence[Observed]) -> None:
     """A row a workload, a column a candidate."""
-    labels = list(dict.fromkeys(_label(item) for item in observed))
+    labels = list(dict.fromkeys(item.answer.label for item in observed))
     rows = []
     for (kind, workload), group in groupby(observed, lambda item: (item.kind, item.workload)):
-        cells = {_label(item): outcome_text(item.outcome) for item in group}
+        cells = {item.answer.label: outcome_text(item.outcome) for item in group}
         rows.append([kind, workload, *(cells.get(label, "") for label in labels)])
     print_table("Time of one layer", ["layers", "workload", *labels], rows)
 
@@ -61,8 +61,7 @@ def print_measurements(observed: Sequence[Observed]) -> None:
 def print_plan(plan: Plan) -> None:
     """`--dry-run`."""
     rows = [
-        [s.kind, s.workload.text, s.workload.phase.value, ", ".join(_names(s.answers))]
-        for s in plan.steps
+        [s.kind, s.workload.text, s.workload.phase.value, ", ".join(s.labels)] for s in plan.steps
     ]
     print_table("Would measure", ["layers", "workload", "phase", "candidates"], rows)
     for item in plan.grid.left_out:
@@ -85,11 +84,3 @@ def print_survey(situation: Situation) -> None:
         rows += [[name, "", "", "", said] for name in situation.survey.asked]
     title = f"{situation.model.name} on {device_text(situation.found.device)}"
     print_table(title, ["backend", "variant", "layers", "phases", "can run"], rows)
-
-
-def _label(item: Observed) -> str:
-    return f"{item.answer.backend}:{item.answer.variant.name}"
-
-
-def _names(answers: Iterable[Answer]) -> list[str]:
-    return [f"{a.backend}:{a.variant.name}" for a in answers]

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from autotune.decision import Choice
 from autotune.payload import SCHEMA, Json, choice_payload, pages_payload
 from autotune.plan import Plan, Situation
-from autotune.tuner import Observed, Report
+from autotune.run import Observed
+from autotune.tuner import Report
 from kernels_bench.spec import Failed, Reason, Rejected, Timed, Wrong
 
 
@@ -41,7 +42,7 @@ def plan_payload(plan: Plan) -> Json:
                 "spec": step.kind,
                 "workload": step.workload.text,
                 "phase": step.workload.phase.value,
-                "candidates": [f"{a.backend}:{a.variant.name}" for a in step.answers],
+                "candidates": list(step.labels),
             }
             for step in plan.steps
         ],

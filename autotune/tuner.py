@@ -1,28 +1,24 @@
-"""The tuning run: survey, measure what is missing, decide, remember. Each workload is committed."""
+"""The tuning run: survey, measure what is missing, decide, remember."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import TypeAlias
+from dataclasses import dataclass, replace
 
 from autotune import records
 from autotune._store import Store, StoredDecision, find_decisions
 from autotune.decision import Decision, one_backend_everywhere
 from autotune.keys import Question, canonical, device_key, versions_of
-from autotune.models import ModelConfig, spec_key
-from autotune.plan import Plan, Situation, Step, Wishes, make_plan, restrict
+from autotune.models import ModelConfig
+from autotune.plan import Plan, Situation, Wishes, make_plan, restrict
 from autotune.policy import Candidate, Evidence, NoVerdict, Verdict, decide
 from autotune.profiles import Profile
-from kernels_bench.bench import Bench, OutOfTime
-from kernels_bench.candidates import Answer
+from autotune.run import Allowance, Observed, OnProgress, Run
+from kernels_bench.bench import Bench
 from kernels_bench.devices import FoundDevice
 from kernels_bench.grid import Effort, LeftOut, Limits, make_grid
-from kernels_bench.messages import AskAll, Finished, HarnessFailed
-from kernels_bench.messages import Step as WorkerStep
-from kernels_bench.race import Rules
-from kernels_bench.spec import Device, Outcome, Phase, Rejected
+from kernels_bench.messages import AskAll
+from kernels_bench.spec import Phase
 from kernels_bench.stack import full_stack
 
 
@@ -47,30 +43,6 @@ class Order:
 
 
 @dataclass(frozen=True)
-class Progress:
-    """Something that a waiting person wants to see."""
-
-    done: int
-    total: int
-    what: str
-    outcomes: Mapping[str, Outcome] = field(default_factory=dict)
-    """Label -> outcome, once a step is over."""
-
-
-OnProgress: TypeAlias = Callable[[Progress], None]
-
-
-@dataclass(frozen=True)
-class Observed:
-    """One outcome of this run or an earlier one, for the report."""
-
-    answer: Answer
-    kind: str
-    workload: str
-    outcome: Outcome
-
-
-@dataclass(frozen=True)
 class Report:
     """What a run did."""
 
@@ -80,7 +52,7 @@ class Report:
     """None: `why` says why nobody was chosen, and the default stays."""
     why: str
     measured: int
-    """Outcomes of this run, stored or not."""
+    """Outcomes of this run."""
     observed: tuple[Observed, ...]
     """The evidence behind the decision, earlier runs included."""
     left_out: tuple[LeftOut, ...]
@@ -92,9 +64,7 @@ def look_around(order: Order, bench: Bench) -> Plan:
     stack = full_stack(order.found)
     request = AskAll(order.found.device, stack, order.model.specs, tuple(Phase))
     survey = restrict(bench.survey(request), order.model, order.wishes)
-    limits = Limits(order.model.max_model_len)
-    grid = make_grid(order.found.device, order.model.specs, limits, order.effort)
-    return make_plan(Situation(order.model, order.found, stack, survey), grid)
+    return _plan(Situation(order.model, order.found, stack, survey), order.effort)
 
 
 def warm(
@@ -106,13 +76,16 @@ def warm(
     """
     started = time.monotonic()
     plan = look_around(order, bench)
-    run = _Run(order, plan, store, bench, on_progress, started)
-    run.measure()
-    observed = run.observed()
-    verdict = decide(
-        _evidence(plan, observed), order.profile.weigh(plan.grid.points), plan.situation.order
-    )
-    decision, why = run.conclude(verdict)
+    store.put_device(records.device_row(order.found.device))
+    store.put_model(records.model_row(order.model))
+    deadline = None if order.budget_s is None else started + order.budget_s
+    run = Run(plan, store, bench, on_progress)
+    run.measure(Allowance(deadline, order.force))
+    # A quick run after a full one decides on all that is known, not on less than before.
+    whole = _plan(plan.situation, "full")
+    observed = run.observed(whole)
+    verdict = decide(_evidence(plan, observed), _weights(order, whole, observed), plan.order)
+    decision, why = _conclude(order, whole, verdict, store)
     return Report(
         plan=plan,
         question=order.question,
@@ -125,158 +98,14 @@ def warm(
     )
 
 
-@dataclass
-class _Run:
-    """A run under way."""
-
-    order: Order
-    plan: Plan
-    store: Store
-    bench: Bench
-    on_progress: OnProgress
-    started: float
-    measured: int = 0
-    left_out: list[LeftOut] = field(default_factory=list)
-
-    def measure(self) -> None:
-        """Every step that is missing, until the budget is spent."""
-        self.store.put_device(records.device_row(self.plan.situation.found.device))
-        self.store.put_model(records.model_row(self.order.model))
-        self._store_refusals()
-        stored = frozenset[str]() if self.order.force else frozenset(self._outcomes())
-        steps = self.plan.missing(stored)
-        for number, step in enumerate(steps):
-            match self._measure(step, number, len(steps)):
-                case Finished(outcomes):
-                    self._store(step, outcomes)
-                    by_label = dict(zip(_labels(step), outcomes, strict=True))
-                    self._tell(
-                        number + 1, len(steps), f"{step.kind} {step.workload.text}", by_label
-                    )
-                case OutOfTime():
-                    why = f"the budget of {self.order.budget_s:g} s was spent"
-                    self._leave_out(steps[number:], why)
-                    return
-                case HarnessFailed(message):
-                    self._leave_out((step,), message)
-
-    def observed(self) -> tuple[Observed, ...]:
-        """All evidence of the plan that the store now holds."""
-        outcomes = self._outcomes()
-        return tuple(
-            Observed(answer, step.kind, step.workload.text, outcomes[key])
-            for step in self.plan.steps
-            for answer, key in zip(step.answers, self.plan.keys(step), strict=True)
-            if key in outcomes
-        )
-
-    def conclude(self, verdict: Verdict | NoVerdict) -> tuple[Decision | None, str]:
-        """Store a new decision, or keep the one that stands."""
-        standing = self._standing()
-        if standing is not None and not self.measured and not self.left_out:
-            return records.decision_of(standing), standing.decision.why
-        if isinstance(verdict, NoVerdict):
-            return None, verdict.why
-        origin = records.provenance()
-        decision = self._decision(verdict, origin.created_at)
-        row = records.decision_row(self.order.question, self._device, decision, origin)
-        self.store.put_decision(row)
-        return decision, decision.why
-
-    @property
-    def _device(self) -> Device:
-        return self.plan.situation.found.device
-
-    def _measure(self, step: Step, number: int, total: int) -> Finished | OutOfTime | HarnessFailed:
-        deadline = None
-        if self.order.budget_s is not None:
-            deadline = self.started + self.order.budget_s
-            if time.monotonic() >= deadline:
-                return OutOfTime()
-        labels = _labels(step)
-
-        def tell(doing: WorkerStep) -> None:
-            who = "inputs" if doing.entrant is None else labels[doing.entrant]
-            self._tell(number, total, f"{step.kind} {step.workload.text}: {doing.doing} {who}")
-
-        return self.bench.measure(self.plan.task(step, Rules()), deadline, tell)
-
-    def _tell(
-        self, done: int, total: int, what: str, outcomes: Mapping[str, Outcome] | None = None
-    ) -> None:
-        self.on_progress(Progress(done, total, what, outcomes or {}))
-
-    def _leave_out(self, steps: tuple[Step, ...], why: str) -> None:
-        self.left_out += [LeftOut(f"{step.kind} {step.workload.text}", why) for step in steps]
-
-    def _store(self, step: Step, outcomes: tuple[Outcome, ...]) -> None:
-        origin = records.provenance()
-        self.store.put_measurements(
-            [
-                records.measurement_row(
-                    self.plan.situation.place(answer), step.workload.text, outcome, origin
-                )
-                for answer, outcome in zip(step.answers, outcomes, strict=True)
-            ]
-        )
-        self.measured += len(outcomes)
-
-    def _store_refusals(self) -> None:
-        """Refusals cost nothing to ask again, but they are evidence: why was it not measured?"""
-        origin, situation = records.provenance(), self.plan.situation
-        self.store.put_measurements(
-            [
-                records.measurement_row(
-                    situation.place(answer), None, Rejected(answer.support.reasons), origin
-                )
-                for answer in situation.survey.answers
-                if not answer.support
-            ]
-        )
-
-    def _outcomes(self) -> dict[str, Outcome]:
-        """Stored outcomes of this device and model, by key."""
-        spec_keys = [spec_key(spec) for spec in self.order.model.specs]
-        rows = self.store.measurements(device_key(self._device), spec_keys)
-        found = {row.key: records.outcome_of(row) for row in rows}
-        return {key: outcome for key, outcome in found.items() if outcome is not None}
-
-    def _standing(self) -> StoredDecision | None:
-        """The decision that was stored for this very device and stack."""
-        versions = canonical(self._versions())
-        for stored in find_decisions(self.store.path, self.order.question.text):
-            row = stored.decision
-            if row.device_key == device_key(self._device) and row.versions == versions:
-                return stored
-        return None
-
-    def _versions(self) -> Mapping[str, str | None]:
-        return versions_of(self.plan.situation.packages(), self.plan.situation.stack)
-
-    def _decision(self, verdict: Verdict, measured_at: str) -> Decision:
-        winner = verdict.winner.candidate
-        phases = tuple(dict.fromkeys(step.workload.phase for step in self.plan.steps))
-        kinds = tuple(dict.fromkeys(step.kind for step in self.plan.steps))
-        return Decision(
-            winner=winner,
-            default=verdict.incumbent.label,
-            per_kind=one_backend_everywhere(winner.backend, kinds, phases),
-            speedup_vs_default=verdict.speedup_vs_default,
-            tie=verdict.tie,
-            why=verdict.why,
-            runners_up=verdict.ranking[1:],
-            versions=self._versions(),
-            power_limit_w=self._device.power_limit_w,
-            measured_at=measured_at,
-        )
-
-
-def _labels(step: Step) -> tuple[str, ...]:
-    return tuple(f"{answer.backend}:{answer.variant.name}" for answer in step.answers)
+def _plan(situation: Situation, effort: Effort) -> Plan:
+    model, device = situation.model, situation.found.device
+    return make_plan(situation, make_grid(device, model.specs, Limits(model.max_model_len), effort))
 
 
 def _evidence(plan: Plan, observed: tuple[Observed, ...]) -> tuple[Evidence, ...]:
-    layers = {plan.situation.kind_of(spec): spec.num_layers for spec in plan.situation.model.specs}
+    situation = plan.situation
+    layers = {situation.kind_of(spec): spec.num_layers for spec in situation.model.specs}
     return tuple(
         Evidence(
             item.kind,
@@ -286,4 +115,56 @@ def _evidence(plan: Plan, observed: tuple[Observed, ...]) -> tuple[Evidence, ...
             item.outcome,
         )
         for item in observed
+    )
+
+
+def _weights(order: Order, whole: Plan, observed: tuple[Observed, ...]) -> dict[str, float]:
+    """Of the workloads that were measured: what was left out must not dilute its phase."""
+    seen = {item.workload for item in observed}
+    points = tuple(point for point in whole.grid.points if point.workload.text in seen)
+    return order.profile.weigh(points)
+
+
+def _conclude(
+    order: Order, plan: Plan, verdict: Verdict | NoVerdict, store: Store
+) -> tuple[Decision | None, str]:
+    """Store what is new; a decision that stands as it was keeps its date."""
+    if isinstance(verdict, NoVerdict):
+        return None, verdict.why
+    origin = records.provenance()
+    decision = _decision(plan, verdict, origin.created_at)
+    standing = _standing(order, decision, store)
+    if standing is not None:
+        before = records.decision_of(standing)
+        if before == replace(decision, measured_at=before.measured_at):
+            return before, before.why
+    store.put_decision(records.decision_row(order.question, order.found.device, decision, origin))
+    return decision, decision.why
+
+
+def _standing(order: Order, decision: Decision, store: Store) -> StoredDecision | None:
+    """The decision that is stored for this very device and stack."""
+    versions = canonical(decision.versions)
+    for stored in find_decisions(store.path, order.question.text):
+        row = stored.decision
+        if row.device_key == device_key(order.found.device) and row.versions == versions:
+            return stored
+    return None
+
+
+def _decision(plan: Plan, verdict: Verdict, measured_at: str) -> Decision:
+    situation, winner = plan.situation, verdict.winner.candidate
+    phases = tuple(dict.fromkeys(step.workload.phase for step in plan.steps))
+    kinds = tuple(dict.fromkeys(step.kind for step in plan.steps))
+    return Decision(
+        winner=winner,
+        default=verdict.incumbent.label,
+        per_kind=one_backend_everywhere(winner.backend, kinds, phases),
+        speedup_vs_default=verdict.speedup_vs_default,
+        tie=verdict.tie,
+        why=verdict.why,
+        runners_up=verdict.ranking[1:],
+        versions=versions_of(situation.packages(), situation.stack),
+        power_limit_w=situation.found.device.power_limit_w,
+        measured_at=measured_at,
     )

@@ -22,6 +22,11 @@ class Answer:
     """What it would be given."""
     support: Support
 
+    @property
+    def label(self) -> str:
+        """For people: "torch_sdpa:padded"."""
+        return f"{self.backend}:{self.variant.name}"
+
 
 @dataclass(frozen=True)
 class Survey:

@@ -49,6 +49,9 @@ class Commands(click.Group):
         except (AutotuneError, CacheError) as error:
             click.echo(f"autotune: {error}", err=True)
             ctx.exit(_exit_code(error))
+        except KeyboardInterrupt:
+            click.echo("autotune: interrupted; every workload that was finished is kept", err=True)
+            ctx.exit(1)
 
 
 def _exit_code(error: Exception) -> int:

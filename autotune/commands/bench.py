@@ -14,9 +14,10 @@ from autotune.payload import SCHEMA
 from autotune.plan import Wishes, make_plan
 from autotune.profiles import BALANCED
 from autotune.report import print_measurements
+from autotune.run import Observed, OnProgress, Progress
 from autotune.run_payload import observed_payload
 from autotune.settings import read_settings
-from autotune.tuner import Observed, OnProgress, Order, Progress, look_around
+from autotune.tuner import Order, look_around
 from kernels_bench.bench import Bench
 from kernels_bench.devices import find_device
 from kernels_bench.grid import Grid, GridPoint

@@ -7,7 +7,7 @@ import json
 import click
 
 from autotune._store import Location
-from autotune.choose import Asked, choose
+from autotune.chooser import Asked, choose
 from autotune.commands.options import (
     Target,
     cache_option,

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 import click
 
+from autotune.run import OnProgress, Progress
 from autotune.text import outcome_text
-from autotune.tuner import OnProgress, Progress
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from dataclasses import replace
 import click
 
 from autotune._store import Location, Store
-from autotune.choose import Asked, choose
+from autotune.chooser import Asked, choose
 from autotune.commands.options import (
     Duration,
     Target,
