@@ -29,7 +29,7 @@ test-gpu: .venv/installed
 	$(BIN)/python -m pytest -m gpu
 
 bench: .venv/installed
-	$(BIN)/python -m pytest benchmarks/host_costs.py -m "not gpu" -W ignore
+	$(BIN)/python -m pytest benchmarks/host_costs.py
 
 # compat mode is a plain path entry: type checkers of a consumer see the packages, and a stranger's
 # `cache` cannot mix with ours. The constraints keep torch at the version that was tested.

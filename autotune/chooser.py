@@ -220,7 +220,10 @@ def _miss(asked: Asked, stored: Iterable[StoredDecision]) -> str:
         return "nobody who was measured can run here any more; run autotune warm"
     others = sorted({s.device.name for s in stored})
     elsewhere = f" (measured on {', '.join(others)})" if others else ""
-    return f"nothing is measured for {model.name} on {asked.found.device.name}{elsewhere}"
+    return (
+        f"nothing is measured for {model.name} on {asked.found.device.name}{elsewhere};"
+        " autotune warm measures it"
+    )
 
 
 def _choice(

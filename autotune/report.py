@@ -40,8 +40,9 @@ def print_report(report: Report, choice: Choice, cache_file: str) -> None:
         print_measurements(report.observed)
     for item in report.left_out:
         click.echo(f"left out: {item.workload}: {item.why}")
-    refused = sorted({a.backend for a in report.plan.situation.survey.answers if not a.support})
-    if refused:
+    answers = report.plan.situation.survey.answers
+    refused = sorted({a.backend for a in answers if not a.support})
+    if refused and report.plan.situation.can_run:
         click.echo(f"cannot run everything: {', '.join(refused)} (autotune backends says why)")
     click.echo("\n".join(choice_lines(choice)))
     click.echo(f"  {report.measured} outcomes measured in {report.elapsed_s:.1f} s")
@@ -63,7 +64,8 @@ def print_plan(plan: Plan) -> None:
     rows = [
         [s.kind, s.workload.text, s.workload.phase.value, ", ".join(s.labels)] for s in plan.steps
     ]
-    print_table("Would measure", ["layers", "workload", "phase", "candidates"], rows)
+    title = f"{plan.situation.model.name}: would measure"
+    print_table(title, ["layers", "workload", "phase", "candidates"], rows)
     for item in plan.grid.left_out:
         click.echo(f"left out: {item.workload}: {item.why}")
 

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from autotune.decision import Choice
-from autotune.payload import SCHEMA, Json, choice_payload, pages_payload
+from autotune.payload import SCHEMA, Json, choice_payload, device_payload, pages_payload
 from autotune.plan import Plan, Situation
 from autotune.run import Observed
 from autotune.tuner import Report
@@ -33,10 +33,16 @@ def report_payload(reports: Sequence[tuple[Report, Choice]]) -> Json:
     }
 
 
-def plan_payload(plan: Plan) -> Json:
-    """`autotune warm --dry-run --json`."""
+def plans_payload(plans: Sequence[Plan]) -> Json:
+    """`autotune warm --dry-run --json`: one plan a model and device."""
+    return {"schema": SCHEMA, "plans": [_plan_payload(plan) for plan in plans]}
+
+
+def _plan_payload(plan: Plan) -> Json:
+    situation = plan.situation
     return {
-        "schema": SCHEMA,
+        "model": situation.model.name,
+        "device": device_payload(situation.found.device),
         "steps": [
             {
                 "spec": step.kind,

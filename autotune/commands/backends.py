@@ -7,7 +7,7 @@ import os
 
 import click
 
-from autotune.commands.options import Target, json_option, target_options
+from autotune.commands.options import Target, any_target_options, json_option
 from autotune.plan import Wishes
 from autotune.profiles import BALANCED
 from autotune.report import print_survey
@@ -19,7 +19,7 @@ from kernels_bench.devices import find_device
 
 
 @click.command()
-@target_options
+@any_target_options
 @json_option
 def command(target: Target, as_json: bool) -> None:
     """List every variant of every backend with a yes, or all of its reasons."""

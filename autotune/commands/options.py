@@ -43,11 +43,43 @@ class Target:
 
 def target_options(command: Command) -> Command:
     """MODEL and DEVICE of the design, as one `target`."""
+    return _with_target(_model_option(required=True), command)
+
+
+def any_target_options(command: Command) -> Command:
+    """As `target_options`; without --model a common layer stands for all."""
+    return _with_target(_model_option(default="llama-3.1-8b", show_default=True), command)
+
+
+def targets_options(command: Command) -> Command:
+    """As `target_options` with --model repeated: one `targets`."""
+    return _with_targets(_model_option(required=True, multiple=True), command)
+
+
+def _model_option(*, multiple: bool = False, **how: Any) -> Command:
+    again = " May be repeated." if multiple else ""
+    return click.option(
+        "--model",
+        "source",
+        metavar="NAME|FOLDER|FILE",
+        help=f"A preset (see `autotune models`), or a folder or config.json.{again}",
+        multiple=multiple,
+        **how,
+    )
+
+
+def _with_target(model_option: Command, command: Command) -> Command:
+    @functools.wraps(command)
+    def bundled(targets: tuple[Target, ...], **others: Any) -> Any:
+        (target,) = targets
+        return command(target=target, **others)
+
+    return _with_targets(model_option, bundled)
+
+
+def _with_targets(model_option: Command, command: Command) -> Command:
     options = (
-        click.option(
-            "--model", "source", required=True, metavar="NAME|FOLDER|FILE",
-            help="A preset (see `autotune models`), or a folder or config.json.",
-        ),
+        model_option,
         click.option(
             "--tp", type=click.IntRange(1), default=1, show_default=True,
             help="Tensor parallel ranks; heads are divided among them.",
@@ -65,12 +97,15 @@ def target_options(command: Command) -> Command:
             "--engine", type=click.Choice(ENGINES), default="any", show_default=True,
             help="Who will load the backend.",
         ),
-        device_option,
+        click.option(
+            "--device", default="auto", show_default=True, metavar="auto|cpu|cuda:N|all",
+            help="auto is the first GPU, or the CPU; all is for warm.",
+        ),
     )  # fmt: skip
 
     @functools.wraps(command)
     def bundled(
-        source: str,
+        source: str | tuple[str, ...],
         tp: int,
         dtype: str | None,
         kv_dtype: str | None,
@@ -80,19 +115,18 @@ def target_options(command: Command) -> Command:
         device: str,
         **others: Any,
     ) -> Any:
-        request = ModelRequest(source, tp, dtype, kv_dtype, page_size, max_model_len)
-        return command(target=Target(request, engine, device), **others)
+        sources = (source,) if isinstance(source, str) else source
+        targets = tuple(
+            Target(
+                ModelRequest(name, tp, dtype, kv_dtype, page_size, max_model_len), engine, device
+            )
+            for name in sources
+        )
+        return command(targets=targets, **others)
 
     return functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), bundled)
 
 
-device_option = click.option(
-    "--device",
-    default="auto",
-    show_default=True,
-    metavar="auto|cpu|cuda:N|all",
-    help="The device; auto is the first GPU, or the CPU.",
-)
 json_option = click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
 profile_option = click.option(
     "--profile", metavar="P", help="Traffic that weighs the workloads; default: balanced."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 
 import click
@@ -16,7 +17,7 @@ from autotune.commands.options import (
     json_option,
     profile_option,
     settings_from,
-    target_options,
+    targets_options,
 )
 from autotune.commands.progress import show_progress
 from autotune.decision import Choice
@@ -24,7 +25,7 @@ from autotune.errors import NoBackendError
 from autotune.plan import Plan, Wishes
 from autotune.profiles import find_profile
 from autotune.report import print_plan, print_report
-from autotune.run_payload import plan_payload, report_payload
+from autotune.run_payload import plans_payload, report_payload
 from autotune.settings import Settings
 from autotune.text import device_text
 from autotune.tuner import Order, Report, look_around, warm
@@ -33,7 +34,7 @@ from kernels_bench.devices import FoundDevice, find_device, find_devices
 
 
 @click.command()
-@target_options
+@targets_options
 @profile_option
 @click.option("--effort", type=click.Choice(["quick", "full"]), default="quick", show_default=True)
 @click.option("--budget", type=Duration(), help="Stop after this time, and say what is left out.")
@@ -42,7 +43,7 @@ from kernels_bench.devices import FoundDevice, find_device, find_devices
 @cache_option
 @json_option
 def command(
-    target: Target,
+    targets: tuple[Target, ...],
     profile: str | None,
     effort: str,
     budget: float | None,
@@ -53,24 +54,25 @@ def command(
 ) -> None:
     """Measure a model's candidates on this machine, decide, and remember the decision."""
     settings = settings_from(profile)
-    wishes = Wishes(target.engine, settings.disabled)
     orders = [
         Order(
             model=target.model(),
             found=found,
             profile=find_profile(settings.profile),
-            wishes=wishes,
+            wishes=Wishes(target.engine, settings.disabled),
             effort="full" if effort == "full" else "quick",
             budget_s=settings.budget_s if budget is None else budget,
             force=force,
         )
+        for target in targets
         for found in _devices(target.device)
     ]
     if dry_run:
         _show_plans(orders, as_json)
         return
     with Store.open(location.path) as store, Bench() as bench, show_progress() as on_progress:
-        reports = [warm(order, store, bench, on_progress) for order in orders]
+        started = time.monotonic()
+        reports = [warm(_rest(order, started), store, bench, on_progress) for order in orders]
     answers = [
         (report, _answer(report, order.found, settings, location))
         for report, order in zip(reports, orders, strict=True)
@@ -93,18 +95,25 @@ def _answer(report: Report, found: FoundDevice, settings: Settings, location: Lo
     """What `choose` says from now on, so that the two never differ."""
     asked = Asked(report.question, found, replace(settings, backend=None))
     choice = choose(asked, location.path)
-    if report.decision is not None:
+    if report.decision is not None or not report.plan.situation.can_run:
         return choice
     return replace(choice, why=f"{report.why}; {choice.why}")
+
+
+def _rest(order: Order, started: float) -> Order:
+    """What is left of the budget: one covers all models and devices."""
+    if order.budget_s is None:
+        return order
+    return replace(order, budget_s=max(0.0, order.budget_s - (time.monotonic() - started)))
 
 
 def _show_plans(orders: list[Order], as_json: bool) -> None:
     with Bench() as bench:
         plans = [look_around(order, bench) for order in orders]
-    for plan in plans:
-        if as_json:
-            click.echo(json.dumps(plan_payload(plan), indent=2))
-        else:
+    if as_json:
+        click.echo(json.dumps(plans_payload(plans), indent=2))
+    else:
+        for plan in plans:
             print_plan(plan)
 
 

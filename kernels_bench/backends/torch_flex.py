@@ -41,21 +41,14 @@ class TorchFlex:
         phase: Phase,  # noqa: ARG002
         stack: Stack,
     ) -> Support:
-        """Needs torch, a C++ compiler and Python's headers, since it is compiled on first use."""
-        reasons = [
-            Reason("package", text)
-            for package, text in (
-                ("torch", "torch: not installed"),
-                ("c++", "c++: no C++ compiler found; install g++ or set CXX"),
-                ("python-headers", "python-headers: Python.h not found; install python3-dev"),
-            )
-            if package not in stack
-        ]
-        if device.kind != "cpu":
+        """All but sinks, quantised caches and MLA, where torch can compile it."""
+        reasons = []
+        if "torch" not in stack:
+            reasons.append(Reason("package", "torch: not installed"))
+        if device.kind == "cpu":
+            reasons += _needs_of_the_cpu_template(device, stack)
+        else:
             reasons.append(Reason("device", f"device {device.kind}: measured on cpu alone so far"))
-        elif not any(vectors in device.arch for vectors in _VECTORS):
-            text = f"arch {device.arch}: torch's C++ template needs AVX2 or AVX-512"
-            reasons.append(Reason("arch", text))
         if spec.mla is not None:
             reasons.append(Reason("mla", "mla: latent attention needs kernels of its own"))
         if spec.has_sinks:
@@ -68,6 +61,22 @@ class TorchFlex:
     def prepare(self, variant: Variant, spec: AttentionSpec, batch: PagedBatch) -> Launch:  # noqa: ARG002
         """Bind to a batch; the first `run` of a new kind of shape compiles."""
         return _Compiled(spec, batch)
+
+
+def _needs_of_the_cpu_template(device: Device, stack: Stack) -> list[Reason]:
+    """On a CPU torch writes C++ and calls a compiler, at the first use of a kind of shape."""
+    reasons = [
+        Reason("package", text)
+        for package, text in (
+            ("c++", "c++: no C++ compiler found; install g++ or set CXX"),
+            ("python-headers", "python-headers: Python.h not found; install python3-dev"),
+        )
+        if package not in stack
+    ]
+    if not any(vectors in device.arch for vectors in _VECTORS):
+        text = f"arch {device.arch}: torch's C++ template needs AVX2 or AVX-512"
+        reasons.append(Reason("arch", text))
+    return reasons
 
 
 class _Compiled:
