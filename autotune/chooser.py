@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,9 +14,10 @@ from autotune.incumbents import default_order
 from autotune.keys import Question, device_key
 from autotune.policy import Candidate
 from autotune.settings import Settings
+from autotune.wishes import Wishes
 from kernels_bench.backends import Broken, find_backend, find_backends
 from kernels_bench.backends.base import Backend
-from kernels_bench.candidates import choose_pages
+from kernels_bench.candidates import ask, choose_pages
 from kernels_bench.devices import FoundDevice
 from kernels_bench.spec import Phase, Reason, Stack, Variant
 from kernels_bench.stack import full_stack, version_of
@@ -52,21 +53,13 @@ def choose(asked: Asked, cache_file: Path) -> Choice:
     return replace(choice, why="; ".join([*notes, choice.why]))
 
 
-@dataclass(frozen=True)
-class _Able:
-    """A backend and its variant that can run here today."""
-
-    backend: Backend
-    variant: Variant
-
-
 def _remembered(asked: Asked, stored: Iterable[StoredDecision]) -> Choice | None:
     """The stored decision for this part, checked against what is installed today."""
     mine = [s for s in stored if s.decision.device_key == device_key(asked.found.device)]
-    if not mine:
+    decisions = [d for s in mine if (d := records.decision_of(s)) is not None]
+    if not decisions:
         return None
     today = _Today(asked.found)
-    decisions = [records.decision_of(each) for each in mine]
     exact = [d for d in decisions if not _drift(d, asked, today)]
     decision = exact[0] if exact else decisions[0]  # newest first
     drift = _drift(decision, asked, today)
@@ -75,15 +68,14 @@ def _remembered(asked: Asked, stored: Iterable[StoredDecision]) -> Choice | None
     refusals: list[str] = []
     for candidate in (decision.winner, *(r.candidate for r in decision.runners_up)):
         match _ask_today(asked, candidate, stack):
-            case _Able(variant=variant):
+            case Variant() as variant:
                 taken = decision
                 if candidate != decision.winner:
                     taken = with_runner_up(decision, candidate)
                 why = "; ".join([*drift, *refusals, taken.why])
                 return _choice(asked, state, candidate, variant, why, taken)
-            case reasons:
-                said = ", ".join(reason.text for reason in reasons)
-                refusals.append(f"{candidate.label} cannot run any more ({said})")
+            case refusal:
+                refusals.append(f"{candidate.label} cannot run any more ({refusal})")
     return None
 
 
@@ -119,44 +111,58 @@ def _drift(decision: Decision, asked: Asked, today: _Today) -> list[str]:
     return changed
 
 
-def _ask_today(asked: Asked, candidate: Candidate, stack: Stack) -> _Able | tuple[Reason, ...]:
-    """Load one backend and ask it about every kind of layer."""
-    backend = find_backend(candidate.backend)
+def _ask_today(asked: Asked, candidate: Candidate, stack: Stack) -> Variant | str:
+    """The candidate's variant as it is today, or why it cannot run."""
+    answers = _answers(asked, candidate.backend, stack)
+    if isinstance(answers, Broken):
+        return answers.message
+    for answer in answers:
+        if answer.variant.name == candidate.variant:
+            return answer.variant if not answer.reasons else _texts(answer.reasons)
+    return "it has no such variant any more"
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What one variant says to the whole question."""
+
+    variant: Variant
+    reasons: tuple[Reason, ...]
+    """Of every layer kind and phase, each once; none: it can run."""
+
+
+def _answers(asked: Asked, name: str, stack: Stack) -> tuple[_Answer, ...] | Broken:
+    """Load one backend and ask it; its variants in its own order."""
+    backend = find_backend(name)
     if backend is None:
-        return (Reason("backend", f"{candidate.backend}: no such backend is installed"),)
+        return Broken(name, "no such backend is installed")
     if isinstance(backend, Broken):
-        return (Reason("import", f"{candidate.backend}: {backend.message}"),)
-    variants = _variants(backend, asked, stack)
-    if candidate.variant not in variants:
-        return (Reason("variant", f"{candidate.label}: it has no such variant any more"),)
-    variant = variants[candidate.variant]
-    reasons = _refusals(backend, variant, asked, stack)
-    return reasons or _Able(backend, variant)
+        return backend
+    try:
+        return tuple(
+            _Answer(variant, _refusals(backend, variant, asked, stack))
+            for variant in _variants(backend, asked, stack)
+        )
+    except Exception as error:  # a plug-in's code: whatever it raises is its reason
+        return Broken(name, f"asked, it raised {type(error).__name__}: {error}")
 
 
-def _variants(backend: Backend, asked: Asked, stack: Stack) -> Mapping[str, Variant]:
-    device = asked.found.device
-    return {
-        variant.name: variant
-        for spec in asked.question.model.specs
-        for variant in backend.variants(device, spec, stack)
-    }
+def _variants(backend: Backend, asked: Asked, stack: Stack) -> Iterable[Variant]:
+    """Each name once, though several kinds of layer have it."""
+    device, specs = asked.found.device, asked.question.model.specs
+    named = {v.name: v for spec in specs for v in backend.variants(device, spec, stack)}
+    return named.values()
 
 
 def _refusals(backend: Backend, variant: Variant, asked: Asked, stack: Stack) -> tuple[Reason, ...]:
-    """Every reason of every layer kind and phase, each once."""
     model, device = asked.question.model, asked.found.device
     reasons = dict.fromkeys(model.unsupported)
     for spec in model.specs:
         for phase in Phase:
-            support = backend.supports(variant, device, spec, phase, stack)
+            support = ask(backend, variant, device, spec, phase, stack).support
             reasons.update(dict.fromkeys(support.reasons))
-        if choose_pages(variant, spec.page_size) is None:
-            reasons[Reason("page_size", f"page_size {spec.page_size}: not offered")] = None
-    if backend.name in asked.settings.disabled:
-        text = f"{backend.name}: named in AUTOTUNE_DISABLE_BACKENDS"
-        reasons[Reason("disabled", text)] = None
-    return tuple(reasons)
+    wishes = Wishes(asked.question.engine, asked.settings.disabled)
+    return (*reasons, *wishes.refusals(backend.name, variant))
 
 
 def _default(asked: Asked, why: str) -> Choice:
@@ -164,57 +170,48 @@ def _default(asked: Asked, why: str) -> Choice:
     if asked.question.engine == "any":
         stack = full_stack(asked.found)
         for name in default_order(asked.found.device):
-            for candidate, variant in _first_able(asked, name, stack):
-                return _choice(asked, "default", candidate, variant, why, None)
+            if able := _first_able(asked, name, stack):
+                return _choice(asked, "default", *able, why, None)
     return _choice(asked, "default", None, None, why, None)
 
 
-def _first_able(asked: Asked, name: str, stack: Stack) -> Iterator[tuple[Candidate, Variant]]:
-    """Variants of a backend that can run every kind of layer, in its own order."""
-    backend = find_backend(name)
-    if backend is None or isinstance(backend, Broken):
-        return
+def _first_able(asked: Asked, name: str, stack: Stack) -> tuple[Candidate, Variant] | None:
+    """The first variant of a backend that can run every kind of layer."""
+    answers = _answers(asked, name, stack)
+    if isinstance(answers, Broken):
+        return None
     pinned = next((spec.page_size for spec in asked.question.model.specs), None)
-    for variant in _variants(backend, asked, stack).values():
-        pages = choose_pages(variant, pinned)
-        if pages is not None and not _refusals(backend, variant, asked, stack):
-            yield Candidate(name, variant.name, pages), variant
+    for answer in answers:
+        pages = choose_pages(answer.variant, pinned)
+        if pages is not None and not answer.reasons:
+            return Candidate(name, answer.variant.name, pages), answer.variant
+    return None
 
 
 def _override(asked: Asked, name: str) -> Choice | str:
     """The user's word, if it can run; otherwise why not, and who could."""
     stack = full_stack(asked.found)
-    for candidate, variant in _first_able(asked, name, stack):
+    if able := _first_able(asked, name, stack):
         why = f"{name} was asked for by AUTOTUNE_BACKEND"
-        return _choice(asked, "override", candidate, variant, why, None)
-    match find_backend(name):
-        case None:
-            refusal = "no such backend"
+        return _choice(asked, "override", *able, why, None)
+    match _answers(asked, name, stack):
         case Broken(message=message):
             refusal = message
-        case backend:
-            reasons = dict.fromkeys(
-                reason.text
-                for variant in _variants(backend, asked, stack).values()
-                for reason in _refusals(backend, variant, asked, stack)
-            )
-            refusal = ", ".join(reasons)
-    known = sorted(find_backends().backends, key=lambda b: not _can_run(asked, b.name, stack))
-    names = ", ".join(
-        b.name if _can_run(asked, b.name, stack) else f"{b.name} (cannot run here)" for b in known
-    )
-    return f"AUTOTUNE_BACKEND={name} is ignored: {refusal}; known: {names}"
-
-
-def _can_run(asked: Asked, name: str, stack: Stack) -> bool:
-    return any(True for _ in _first_able(asked, name, stack))
+        case answers:
+            said = (reason for answer in answers for reason in answer.reasons)
+            refusal = _texts((*asked.question.model.unsupported, *said))
+    names = [backend.name for backend in find_backends().backends]
+    can = [each for each in names if _first_able(asked, each, stack)]
+    cannot = [f"{each} (cannot run here)" for each in names if each not in can]
+    known = ", ".join([*can, *cannot])
+    return f"AUTOTUNE_BACKEND={name} cannot be taken: {refusal}; known: {known}"
 
 
 def _miss(asked: Asked, stored: Iterable[StoredDecision]) -> str:
     """Why the cache has no answer, and what to do about it."""
     model = asked.question.model
     if model.unsupported:
-        return "no backend can run this model: " + ", ".join(r.text for r in model.unsupported)
+        return "no backend can run this model: " + _texts(model.unsupported)
     mine = [s for s in stored if s.decision.device_key == device_key(asked.found.device)]
     if mine:
         return "nobody who was measured can run here any more; run autotune warm"
@@ -224,6 +221,10 @@ def _miss(asked: Asked, stored: Iterable[StoredDecision]) -> str:
         f"nothing is measured for {model.name} on {asked.found.device.name}{elsewhere};"
         " autotune warm measures it"
     )
+
+
+def _texts(reasons: Iterable[Reason]) -> str:
+    return ", ".join(dict.fromkeys(reason.text for reason in reasons))
 
 
 def _choice(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
-from autotune.policy import Candidate, Ranked
+from autotune.policy import Candidate, Ranked, is_tie
 from kernels_bench.spec import Device, Phase
 
 State: TypeAlias = Literal["override", "exact", "drifted", "borrowed", "default"]
@@ -83,5 +83,7 @@ def with_runner_up(decision: Decision, candidate: Candidate) -> Decision:
         winner=candidate,
         per_kind=per_kind,
         speedup_vs_default=speedup,
+        tie=is_tie(ranked, rest),
+        why=f"{candidate.label} is the best of the rest, {speedup:.2f}x the default",
         runners_up=rest,
     )

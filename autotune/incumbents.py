@@ -11,8 +11,8 @@ from types import MappingProxyType
 
 from kernels_bench.spec import Device, DeviceKind
 
-# cpu: a model in plain torch attends through SDPA. transformers 5.x,
-#   modeling_utils.py: "sdpa" is the default `attn_implementation`; flex_attention is opt-in.
+# cpu: a model in plain torch attends through SDPA. transformers 5.23, modeling_utils.py,
+#   get_correct_attn_implementation: "sdpa" unless asked otherwise; flex_attention is opt-in.
 # cuda: vLLM 0.33, platforms/cuda.py: FLASH_ATTN, FLASHINFER, TRITON_ATTN, FLEX_ATTENTION.
 # rocm: vLLM 0.33, platforms/rocm.py: ROCM_ATTN (split Triton), ROCM_AITER_FA,
 #   ROCM_AITER_UNIFIED_ATTN, TRITON_ATTN.

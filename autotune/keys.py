@@ -82,15 +82,16 @@ def measurement_key(
     )
 
 
-BASE_PACKAGES = (
-    "torch", "triton", "nvidia-driver", "cuda-driver", "amdgpu-driver", "rocm-runtime",
-)  # fmt: skip
-"""What every candidate's numbers depend on, where it is there."""
+BASE_PACKAGES = ("torch", "triton")
+"""What every candidate's numbers depend on; that one is absent is a fact too."""
+DRIVERS = ("nvidia-driver", "cuda-driver", "amdgpu-driver", "rocm-runtime")
+"""Likewise, but each belongs to one kind of device."""
 
 
 def versions_of(packages: Iterable[str], stack: Stack) -> dict[str, str | None]:
     """Versions of these and of the base; None says that it is not installed."""
-    names = sorted({*packages, *(name for name in BASE_PACKAGES if name in stack)})
+    drivers = (name for name in DRIVERS if name in stack)
+    names = sorted({*packages, *BASE_PACKAGES, *drivers})
     return {name: stack.get(name) for name in names}
 
 

@@ -64,7 +64,7 @@ def stored_payload(stored: StoredDecision) -> Json:
     """`autotune cache ls --json`: a row a decision."""
     decision = records.decision_of(stored)
     row = stored.decision
-    return {
+    payload: Json = {
         "id": stored.id,
         "model": stored.model.name,
         "tensor_parallel": stored.model.tensor_parallel,
@@ -73,19 +73,23 @@ def stored_payload(stored: StoredDecision) -> Json:
         "profile": row.profile,
         "backend": row.backend,
         "variant": row.variant,
-        "pages": pages_payload(decision.winner.pages),
-        **split_payload(decision),
+        "pages": {"size": row.page_size, "layout": row.page_layout},
         "default": row.default_backend,
         "speedup_vs_default": row.speedup_vs_default,
         "tie": row.tie,
         "why": row.why,
-        "runners_up": runners_up_payload(decision),
-        "versions": dict(decision.versions),
         "method": row.method,
         "measured_at": row.provenance.created_at,
         "host": row.provenance.host,
         "tool_version": row.provenance.tool_version,
     }
+    if decision is None:  # columns of JSON that cannot be read: the others still say what it was
+        return payload
+    rest: Json = {
+        "runners_up": runners_up_payload(decision),
+        "versions": dict(decision.versions),
+    }
+    return payload | split_payload(decision) | rest
 
 
 def measurement_payload(row: MeasurementRow) -> Json:

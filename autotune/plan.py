@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from autotune.incumbents import default_order, rank
 from autotune.models import ModelConfig, kinds
 from autotune.records import Place
+from autotune.wishes import Wishes
 from kernels_bench.candidates import Answer, Survey
 from kernels_bench.devices import FoundDevice
 from kernels_bench.grid import Grid
@@ -116,14 +117,6 @@ def make_plan(situation: Situation, grid: Grid) -> Plan:
     return Plan(situation, grid, tuple(steps))
 
 
-@dataclass(frozen=True)
-class Wishes:
-    """What restricts the candidates, beyond their own support."""
-
-    engine: str
-    disabled: frozenset[str] = frozenset()
-
-
 def restrict(survey: Survey, model: ModelConfig, wishes: Wishes) -> Survey:
     """Add the reasons that no backend can know: the model's, the engine's and the user's."""
     return replace(
@@ -133,14 +126,8 @@ def restrict(survey: Survey, model: ModelConfig, wishes: Wishes) -> Survey:
 
 
 def _restrict(answer: Answer, unsupported: tuple[Reason, ...], wishes: Wishes) -> Answer:
-    reasons = (*answer.support.reasons, *unsupported)
-    if answer.backend in wishes.disabled:
-        text = f"{answer.backend}: named in AUTOTUNE_DISABLE_BACKENDS"
-        reasons = (*reasons, Reason("disabled", text))
-    if wishes.engine != "any" and wishes.engine not in answer.variant.engine_options:
-        text = f"engine {wishes.engine}: has no option that loads {answer.backend}"
-        reasons = (*reasons, Reason("engine", text))
-    return replace(answer, support=Support(reasons))
+    own, wished = answer.support.reasons, wishes.refusals(answer.backend, answer.variant)
+    return replace(answer, support=Support((*own, *unsupported, *wished)))
 
 
 def _entrants(situation: Situation, spec: AttentionSpec, phase: Phase) -> tuple[Answer, ...]:

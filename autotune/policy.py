@@ -98,10 +98,15 @@ def decide(
     ranked = [_score(candidate, costs, incumbent, weights) for candidate in legal]
     winner = _pick(ranked)
     others = sorted((r for r in ranked if r is not winner), key=lambda r: r.score)
-    tie = bool(others) and abs(others[0].score / winner.score - 1) < PROMOTION_MARGIN
+    tie = is_tie(winner, others)
     num_workloads = len({item.workload for item in evidence})
     why = _explain(winner, others, incumbent, num_workloads)
     return Verdict(winner, incumbent, (winner, *others), tie, why)
+
+
+def is_tie(winner: Ranked, others: Sequence[Ranked]) -> bool:
+    """Whether the best of the others, who stand in order, is within the promotion margin."""
+    return bool(others) and abs(others[0].score / winner.score - 1) < PROMOTION_MARGIN
 
 
 @dataclass(frozen=True)

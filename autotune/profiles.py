@@ -28,24 +28,27 @@ class Profile:
     def weigh(self, points: tuple[GridPoint, ...]) -> dict[str, float]:
         """Measured workload text -> weight.
 
-        A point that the profile does not list, as all of a CPU's, shares its phase's weight
-        evenly with the others of that phase.
+        Points that the profile does not list, as most of a CPU's, share evenly what the listed
+        ones leave of their phase's weight.
         """
         unlisted = [point for point in points if point.standard not in self.weights]
-        by_phase = self._by_phase()
+        left = self._left_by_phase(points)
         weights: dict[str, float] = {}
         for point in points:
             phase = point.workload.phase
             alike = sum(1 for other in unlisted if other.workload.phase is phase)
-            weight = self.weights.get(point.standard, by_phase[phase] / max(1, alike))
+            weight = self.weights.get(point.standard, left[phase] / max(1, alike))
             text = point.workload.text
             weights[text] = weights.get(text, 0.0) + weight
         return weights
 
-    def _by_phase(self) -> dict[Phase, float]:
+    def _left_by_phase(self, points: tuple[GridPoint, ...]) -> dict[Phase, float]:
+        """The weight of the listed workloads that are not among the points."""
+        there = {point.standard for point in points}
         totals = dict.fromkeys(Phase, 0.0)
         for text, weight in self.weights.items():
-            totals[parse_workload(text).phase] += weight
+            if text not in there:
+                totals[parse_workload(text).phase] += weight
         return totals
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import platform
-from collections.abc import Mapping
 from datetime import datetime, timezone
 from importlib import metadata
 from typing import get_args
@@ -21,14 +20,20 @@ from autotune._store import (
 from autotune.decision import Decision
 from autotune.keys import Question, canonical, device_key, measurement_key, versions_of
 from autotune.models import ModelConfig, spec_key
-from autotune.policy import Candidate, Ranked
+from autotune.policy import Candidate
+from autotune.stored_json import (
+    read_pages,
+    read_per_kind,
+    read_reasons,
+    read_runners_up,
+    read_versions,
+)
 from kernels_bench.method import METHOD
 from kernels_bench.spec import (
     AttentionSpec,
     Device,
     Failed,
     FailureKind,
-    Layout,
     Outcome,
     Pages,
     Phase,
@@ -118,7 +123,14 @@ def measurement_row(
 
 
 def outcome_of(row: MeasurementRow) -> Outcome | None:
-    """A stored outcome; None where the row is no outcome that this version knows."""
+    """A stored outcome; None where the row is damaged, or no outcome that this version knows."""
+    try:
+        return _outcome(row)
+    except ValueError:
+        return None
+
+
+def _outcome(row: MeasurementRow) -> Outcome | None:
     match row.outcome:
         case "timed":
             numbers = (row.gpu_us, row.call_us, row.plan_us, row.noise, row.floor_fraction)
@@ -127,7 +139,7 @@ def outcome_of(row: MeasurementRow) -> Outcome | None:
             gpu, call, plan, noise, floor = (float(number or 0.0) for number in numbers)
             return Timed(gpu, call, plan, noise, row.samples, floor)
         case "rejected" if row.reasons is not None:
-            return Rejected(tuple(Reason(**each) for each in json.loads(row.reasons)))
+            return Rejected(read_reasons(row.reasons))
         case "wrong" if None not in (row.failed_check, row.error, row.allowed):
             return Wrong(str(row.failed_check), float(row.error or 0), float(row.allowed or 0))
         case "failed" if row.message is not None:
@@ -164,18 +176,24 @@ def decision_row(
     )
 
 
-def decision_of(stored: StoredDecision) -> Decision:
-    """A stored decision as it was made."""
-    row = stored.decision
+def decision_of(stored: StoredDecision) -> Decision | None:
+    """A stored decision as it was made; None where the row is damaged."""
+    try:
+        return _decision(stored.decision)
+    except ValueError:
+        return None
+
+
+def _decision(row: DecisionRow) -> Decision:
     return Decision(
-        winner=Candidate(row.backend, row.variant, _pages(row.page_size, row.page_layout)),
+        winner=Candidate(row.backend, row.variant, read_pages(row.page_size, row.page_layout)),
         default=row.default_backend,
-        per_kind=json.loads(row.per_kind),
+        per_kind=read_per_kind(row.per_kind),
         speedup_vs_default=row.speedup_vs_default,
         tie=row.tie,
         why=row.why,
-        runners_up=tuple(_ranked(each) for each in json.loads(row.runners_up)),
-        versions=json.loads(row.versions),
+        runners_up=read_runners_up(row.runners_up),
+        versions=read_versions(row.versions),
         power_limit_w=row.power_limit_w,
         measured_at=row.provenance.created_at,
     )
@@ -203,25 +221,3 @@ def _failure(text: str | None) -> FailureKind:
             known: FailureKind = kind
             return known
     return "exception"
-
-
-def _pages(size: int, layout: str) -> Pages:
-    known: Layout = "HND" if layout == "HND" else "NHD"
-    return Pages(size, known)
-
-
-def _ranked(fields: Mapping[str, object]) -> Ranked:
-    match fields:
-        case {
-            "candidate": {
-                "backend": str(backend),
-                "variant": str(variant),
-                "pages": {"size": int(size), "layout": str(layout)},
-            },
-            "score": int() | float() as score,
-            "bound": int() | float() as bound,
-        }:
-            candidate = Candidate(backend, variant, _pages(size, layout))
-            return Ranked(candidate, float(score), float(bound))
-        case _:
-            raise ValueError(f"not a runner-up: {fields!r}")

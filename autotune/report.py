@@ -56,7 +56,11 @@ def print_measurements(observed: Sequence[Observed]) -> None:
     for (kind, workload), group in groupby(observed, lambda item: (item.kind, item.workload)):
         cells = {item.answer.label: outcome_text(item.outcome) for item in group}
         rows.append([kind, workload, *(cells.get(label, "") for label in labels)])
-    print_table("Time of one layer", ["layers", "workload", *labels], rows)
+    print_table(
+        "Time of one layer",
+        ["layers", "workload", *(label.replace(":", " ") for label in labels)],
+        rows,
+    )
 
 
 def print_plan(plan: Plan) -> None:

@@ -85,13 +85,16 @@ class Run:
                     self._leave_out((step,), message)
 
     def observed(self, plan: Plan) -> tuple[Observed, ...]:
-        """Everything that the store holds of a plan's steps."""
+        """What the store holds of a plan's steps, those alone that everyone has run: a newcomer
+        would otherwise be out for lack of a workload that only the others were given.
+        """
         outcomes = self._outcomes()
+        missing = plan.missing(outcomes)
         return tuple(
             Observed(answer, step.kind, step.workload.text, outcomes[key])
             for step in plan.steps
+            if step not in missing
             for answer, key in zip(step.answers, plan.keys(step), strict=True)
-            if key in outcomes
         )
 
     def _measure(

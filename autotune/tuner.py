@@ -10,10 +10,11 @@ from autotune._store import Store, StoredDecision, find_decisions
 from autotune.decision import Decision, one_backend_everywhere
 from autotune.keys import Question, canonical, device_key, versions_of
 from autotune.models import ModelConfig
-from autotune.plan import Plan, Situation, Wishes, make_plan, restrict
+from autotune.plan import Plan, Situation, make_plan, restrict
 from autotune.policy import Candidate, Evidence, NoVerdict, Verdict, decide
 from autotune.profiles import Profile
 from autotune.run import Allowance, Observed, OnProgress, Run
+from autotune.wishes import Wishes
 from kernels_bench.bench import Bench
 from kernels_bench.devices import FoundDevice
 from kernels_bench.grid import Effort, LeftOut, Limits, make_grid
@@ -136,7 +137,7 @@ def _conclude(
     standing = _standing(order, decision, store)
     if standing is not None:
         before = records.decision_of(standing)
-        if before == replace(decision, measured_at=before.measured_at):
+        if before is not None and before == replace(decision, measured_at=before.measured_at):
             return before, before.why
     store.put_decision(records.decision_row(order.question, order.found.device, decision, origin))
     return decision, decision.why

@@ -91,7 +91,7 @@ def make_contents(spec: AttentionSpec, workload: Workload, device: torch.device)
         tuple(keys),
         tuple(values),
         scale,
-        sinks=draw(spec.num_q_heads) if spec.has_sinks else None,
+        sinks=draw(spec.num_q_heads) + _sink_offset(spec, requests) if spec.has_sinks else None,
         alibi_slopes=_alibi_slopes(spec, device) if spec.has_alibi else None,
     )
 
@@ -210,6 +210,14 @@ def _kv_storage(spec: AttentionSpec) -> tuple[float, torch.dtype]:
         case other:
             raise ValueError(f"kv_dtype {other!r}: expected fp8_e4m3, fp8_e5m2 or none")
     return 6.0 / torch.finfo(kv_dtype).max, kv_dtype
+
+
+def _sink_offset(spec: AttentionSpec, requests: tuple[Request, ...]) -> float:
+    """As heavy as all keys of the longest request together: a kernel that forgets its sinks must
+    show at any length.
+    """
+    longest = max(request.total_tokens for request in requests)
+    return math.log(longest if spec.sliding_window is None else min(longest, spec.sliding_window))
 
 
 def _alibi_slopes(spec: AttentionSpec, device: torch.device) -> Tensor:

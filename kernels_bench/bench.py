@@ -151,13 +151,16 @@ class _Child:
                 env={**os.environ, "PYTHONPATH": _search_path()},
             )
         except OSError as error:
+            self.connection.close()
+            self._output.close()
             raise WorkerError(f"cannot start the measuring process: {error}") from error
         finally:
             theirs.close()
 
     def kill(self) -> None:
-        """End it and collect it."""
-        self._process.kill()
+        """End it and collect it; with it, where it still runs, the compilers that it waits for."""
+        if self._process.returncode is None:
+            os.killpg(self._process.pid, signal.SIGKILL)  # it leads a session, hence a group
         self._process.wait()
         self.connection.close()
         self._output.close()

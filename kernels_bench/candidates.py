@@ -50,7 +50,7 @@ def survey(
     broken = list(found.broken)
     for backend in found.backends:
         try:
-            answers.extend(_ask(backend, device, stack, specs, phases))
+            answers += tuple(_ask(backend, device, stack, specs, phases))  # all of them or none
         except Exception as error:  # a plug-in's code: whatever it raises is its reason
             broken.append(Broken(backend.name, f"asked, it raised {type(error).__name__}: {error}"))
     names = tuple(backend.name for backend in found.backends)

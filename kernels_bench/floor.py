@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from kernels_bench.workload import Request
 
 _REPEATS = 5
+_MIN_READ_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,11 @@ def floor_us(spec: AttentionSpec, requests: tuple[Request, ...], peaks: Peaks) -
     return 1e6 * max(moved / peaks.bytes_per_s, work / peaks.flops_per_s)
 
 
-def measure_peaks(device: torch.device, dtype: torch.dtype, cache_bytes: int) -> Peaks:
-    """Read more than the last-level cache holds, and multiply two matrices; best of a few."""
+def measure_peaks(device: torch.device, dtype: torch.dtype, read_bytes: int) -> Peaks:
+    """Read so many bytes, and multiply two matrices; best of a few."""
     import torch
 
-    elements = max(4 * cache_bytes, 64 << 20) // 4
+    elements = max(read_bytes, _MIN_READ_BYTES) // 4
     memory = torch.ones(elements, dtype=torch.float32, device=device)
     matrix = torch.randn(1024, 1024, device=device).to(dtype)
     read_s = _best_s(lambda: memory.sum())

@@ -10,8 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
-from kernels_bench.spec import AttentionSpec, Device
-from kernels_bench.workload import LONGEST_OVER_MEAN, Segment, Workload, parse_workload
+from kernels_bench.spec import AttentionSpec, Device, Phase
+from kernels_bench.workload import (
+    LONGEST_OVER_MEAN,
+    VERIFY_MAX_NEW_TOKENS,
+    Segment,
+    Workload,
+    parse_workload,
+)
 
 Effort: TypeAlias = Literal["quick", "full"]
 
@@ -32,11 +38,20 @@ GPU_QUICK = (
 CPU_FULL = (
     "q1s512", "q1s1k", "q1s4k", "4q1s1kv80", "8q1s512v80", "16q1s256",
     "q256", "q512", "q1k", "q60_q250_q260",
-    "q128s1k", "q256s4k",
+    "q256s1k", "q128s4k",
     "2q4s1k", "8q4s512",
-    "8q1s512v80_q256", "4q1s1kv80_q128s1k",
+    "4q1s512v80_q128", "8q1s512v80_q256", "4q1s1kv80_q128s1k",
 )  # fmt: skip
-CPU_QUICK = ("q1s1k", "8q1s512v80", "q512", "q128s1k", "2q4s1k", "8q1s512v80_q256")
+CPU_QUICK = ("q1s1k", "8q1s512v80", "q512", "q256s1k", "2q4s1k", "4q1s512v80_q128")
+
+
+_LEAST_NEW_TOKENS = {
+    Phase.PREFILL: 2,
+    Phase.EXTEND: VERIFY_MAX_NEW_TOKENS + 1,
+    Phase.DECODE: 1,
+    Phase.VERIFY: 2,
+}
+"""A request with fewer is one of another phase."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +62,14 @@ class Limits:
     max_num_batched_tokens: int = 8192
     max_num_seqs: int = 1024
     """vLLM's defaults for an API server on a GPU of 70 GB or more: engine/arg_utils.py, 0.33."""
+
+    @property
+    def text(self) -> str:
+        """For people, in the engine's own words."""
+        return (
+            f"max_model_len {self.max_model_len}, max_num_batched_tokens"
+            f" {self.max_num_batched_tokens}, max_num_seqs {self.max_num_seqs}"
+        )
 
 
 @dataclass(frozen=True)
@@ -87,6 +110,9 @@ def make_grid(
     left_out: list[LeftOut] = []
     for text in _standard(device, effort):
         workload = clip(parse_workload(text), limits)
+        if workload is None:
+            left_out.append(LeftOut(text, f"no batch of its phase fits {limits.text}"))
+            continue
         needed = max((kv_bytes(spec, workload) for spec in specs), default=0)
         if needed > scratch_bytes(device):
             why = f"needs {needed >> 20} MiB of KV cache, {scratch_bytes(device) >> 20} MiB allowed"
@@ -96,32 +122,43 @@ def make_grid(
     return Grid(tuple(points), tuple(left_out))
 
 
-def clip(workload: Workload, limits: Limits) -> Workload:
-    """Shorten a batch to what the engine would schedule; a phase stays what it was.
+def clip(workload: Workload, limits: Limits) -> Workload | None:
+    """Shorten a batch to what the engine would schedule; None where its phase would be lost.
 
-    A decode takes its tokens first and a prompt the rest of the step's budget, as engines do.
+    A decode takes its tokens first and a prompt the rest of the step's budget, as engines do; a
+    segment for which nothing is left is dropped.
     """
     clipped: list[Segment] = []
-    budget_tokens = limits.max_num_batched_tokens
-    for segment in workload.segments:
-        fitted = _clip_segment(segment, limits, budget_tokens)
-        budget_tokens = max(1, budget_tokens - fitted.count * fitted.new_tokens)
-        clipped.append(fitted)
-    return Workload(tuple(clipped))
+    seats, budget_tokens = limits.max_num_seqs, limits.max_num_batched_tokens
+    for index, segment in enumerate(workload.segments):
+        kept_seats = len(workload.segments) - index - 1  # one for each segment that follows
+        own_seats = min(seats, max(1, seats - kept_seats))
+        fitted = _clip_segment(segment, limits.max_model_len, own_seats, budget_tokens)
+        if fitted is not None:
+            clipped.append(fitted)
+            seats -= fitted.count
+            budget_tokens -= fitted.count * fitted.new_tokens
+    shortened = Workload(tuple(clipped))
+    return shortened if clipped and shortened.phase is workload.phase else None
 
 
-def _clip_segment(segment: Segment, limits: Limits, budget_tokens: int) -> Segment:
-    count = min(segment.count, limits.max_num_seqs)
-    longest = limits.max_model_len
-    if segment.variation_pct:
-        longest = max(1, longest // LONGEST_OVER_MEAN)
+def _clip_segment(
+    segment: Segment, max_tokens: int, seats: int, budget_tokens: int
+) -> Segment | None:
+    """None where not even one request of the segment's phase fits."""
+    least = _LEAST_NEW_TOKENS[segment.phase]
+    count = min(segment.count, seats, budget_tokens // least)
+    longest = max_tokens // LONGEST_OVER_MEAN if segment.variation_pct else max_tokens
     total = min(segment.total_tokens, longest)
-    new = min(segment.new_tokens, total, max(1, budget_tokens // count))
+    if count < 1 or total < least:
+        return None
+    new = min(segment.new_tokens, budget_tokens // count)
     if segment.new_tokens == segment.total_tokens:
-        total = new
+        new = total = min(new, total)
     elif total <= new:  # an extend keeps something cached, or it would be a prefill
-        new = max(1, total // 2)
-    return replace(segment, count=count, new_tokens=new, total_tokens=total)
+        new = max(least, total // 2)
+    fitted = replace(segment, count=count, new_tokens=new, total_tokens=total)
+    return fitted if fitted.phase is segment.phase else None
 
 
 def kv_bytes(spec: AttentionSpec, workload: Workload) -> int:

@@ -105,8 +105,10 @@ def race(
 
 
 def turn_order(count: int, round_number: int) -> list[int]:
-    """Rotated every round and reversed every other: nobody always opens, or follows the same."""
-    order = [(index + round_number) % count for index in range(count)]
+    """Every other round is reversed, every second one rotated: nobody always opens, or follows the
+    same. Rotating every round would undo the reversal: of two, one would always open.
+    """
+    order = [(index + round_number // 2) % count for index in range(count)]
     return order[::-1] if round_number % 2 else order
 
 

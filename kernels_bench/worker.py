@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     import torch
 
 _MAX_PAGE_SETS = 16
+_COMPILERS = ("torch._inductor", "torch._dynamo", "triton.compiler")
 _PR_SET_PDEATHSIG = 1
 
 
@@ -121,7 +122,8 @@ class Worker:
         key = (task.torch_device, task.spec.dtype)
         if key not in self.peaks:
             dtype = getattr(torch, task.spec.dtype)
-            self.peaks[key] = measure_peaks(device, dtype, task.device.last_level_cache_bytes)
+            read_bytes = min(4 * task.device.last_level_cache_bytes, scratch_bytes(task.device))
+            self.peaks[key] = measure_peaks(device, dtype, read_bytes)
         return self.peaks[key]
 
 
@@ -179,19 +181,21 @@ def page_sets(task: Task) -> int:
 
 def failure(error: Exception) -> Failed:
     """What a candidate raised, as an outcome."""
+    if type(error).__module__.startswith(_COMPILERS):
+        return Failed("compile", one_line(error))
+    out_of_memory = "allocate memory" in str(error) or "out of memory" in str(error)
     kind: FailureKind = "exception"
-    module = type(error).__module__
-    if isinstance(error, MemoryError) or "memory" in str(error).lower():
+    if isinstance(error, MemoryError) or out_of_memory:
         kind = "memory"
-    elif module.startswith(("torch._inductor", "torch._dynamo", "triton.compiler")):
-        kind = "compile"
     return Failed(kind, one_line(error))
 
 
 def one_line(error: Exception) -> str:
-    """Type and first line of an error."""
+    """Type and first line of an error; of a compiler's pages, the first line that tells."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
+    told = (line.partition(": error: ")[2] for line in lines)
+    line = next(filter(None, told), lines[0] if lines else "no message")
+    return f"{type(error).__name__}: {line}"
 
 
 def serve(connection: Connection) -> None:

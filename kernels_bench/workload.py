@@ -80,13 +80,14 @@ class Segment:
 
     def requests(self, seed: int) -> tuple[Request, ...]:
         """Prefills vary in new tokens; everything else in what is cached."""
-        if not self.variation_pct or self.count == 1:
+        if not self.variation_pct or self.count == 1 or self.total_tokens == 1:
             return (Request(self.new_tokens, self.total_tokens),) * self.count
-        totals = _spread(self.total_tokens, self.variation_pct / 100, self.count)
-        random.Random(seed).shuffle(totals)
-        if self.phase is Phase.PREFILL:
-            return tuple(Request(total, total) for total in totals)
-        return tuple(Request(self.new_tokens, max(total, self.new_tokens)) for total in totals)
+        cached_tokens = self.total_tokens - self.new_tokens
+        lengths = _spread(cached_tokens or self.new_tokens, self.variation_pct / 100, self.count)
+        random.Random(seed).shuffle(lengths)
+        if not cached_tokens:
+            return tuple(Request(length, length) for length in lengths)
+        return tuple(Request(self.new_tokens, self.new_tokens + length) for length in lengths)
 
 
 @dataclass(frozen=True)
@@ -158,5 +159,9 @@ def _spread(mean: int, variation: float, count: int) -> list[int]:
     sigma = math.sqrt(math.log1p(variation**2))
     normal = NormalDist()
     raw = [math.exp(sigma * normal.inv_cdf((i + 0.5) / count)) for i in range(count)]
+    longest, capped = mean * LONGEST_OVER_MEAN, 0
     scale = mean * count / sum(raw)
-    return [min(max(1, round(value * scale)), mean * LONGEST_OVER_MEAN) for value in raw]
+    while raw[count - capped - 1] * scale > longest:  # the others take what the cap cuts off
+        capped += 1
+        scale = (mean * count - longest * capped) / sum(raw[: count - capped])
+    return [min(max(1, round(value * scale)), longest) for value in raw]

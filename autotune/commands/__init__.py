@@ -50,7 +50,9 @@ class Commands(click.Group):
             click.echo(f"autotune: {error}", err=True)
             ctx.exit(_exit_code(error))
         except KeyboardInterrupt:
-            click.echo("autotune: interrupted; every workload that was finished is kept", err=True)
+            kept = "; every workload that was finished is kept"
+            said = kept if ctx.invoked_subcommand == "warm" else ""
+            click.echo(f"autotune: interrupted{said}", err=True)
             ctx.exit(1)
 
 

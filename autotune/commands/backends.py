@@ -8,12 +8,12 @@ import os
 import click
 
 from autotune.commands.options import Target, any_target_options, json_option
-from autotune.plan import Wishes
 from autotune.profiles import BALANCED
 from autotune.report import print_survey
 from autotune.run_payload import survey_payload
 from autotune.settings import read_settings
 from autotune.tuner import Order, look_around
+from autotune.wishes import Wishes
 from kernels_bench.bench import Bench
 from kernels_bench.devices import find_device
 

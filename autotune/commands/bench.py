@@ -11,13 +11,14 @@ from autotune.commands.options import Target, json_option, target_options
 from autotune.commands.progress import show_progress
 from autotune.errors import NoBackendError
 from autotune.payload import SCHEMA
-from autotune.plan import Wishes, make_plan
+from autotune.plan import make_plan
 from autotune.profiles import BALANCED
 from autotune.report import print_measurements
 from autotune.run import Observed, OnProgress, Progress
 from autotune.run_payload import observed_payload
 from autotune.settings import read_settings
 from autotune.tuner import Order, look_around
+from autotune.wishes import Wishes
 from kernels_bench.bench import Bench
 from kernels_bench.devices import find_device
 from kernels_bench.grid import Grid, GridPoint

@@ -22,13 +22,14 @@ from autotune.commands.options import (
 from autotune.commands.progress import show_progress
 from autotune.decision import Choice
 from autotune.errors import NoBackendError
-from autotune.plan import Plan, Wishes
+from autotune.plan import Plan
 from autotune.profiles import find_profile
 from autotune.report import print_plan, print_report
 from autotune.run_payload import plans_payload, report_payload
 from autotune.settings import Settings
 from autotune.text import device_text
 from autotune.tuner import Order, Report, look_around, warm
+from autotune.wishes import Wishes
 from kernels_bench.bench import Bench
 from kernels_bench.devices import FoundDevice, find_device, find_devices
 
@@ -36,7 +37,10 @@ from kernels_bench.devices import FoundDevice, find_device, find_devices
 @click.command()
 @targets_options
 @profile_option
-@click.option("--effort", type=click.Choice(["quick", "full"]), default="quick", show_default=True)
+@click.option(
+    "--effort", type=click.Choice(["quick", "full"]), default="quick", show_default=True,
+    help="How many workloads; autotune warm --dry-run lists them.",
+)  # fmt: skip
 @click.option("--budget", type=Duration(), help="Stop after this time, and say what is left out.")
 @click.option("--force", is_flag=True, help="Measure again what is already stored.")
 @click.option("--dry-run", is_flag=True, help="Print what would be measured.")

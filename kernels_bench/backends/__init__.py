@@ -78,7 +78,8 @@ def _from_module(module: str) -> Callable[[], object]:
 def _load(source: _Source) -> Backend | Broken:
     try:
         loaded = source.load()
-    except Exception as error:  # a plug-in's import runs its code: whatever it raises is its reason
+    # A plug-in's import runs its code: whatever it raises, or that it wants to leave, is its reason.
+    except (Exception, SystemExit) as error:
         return Broken(source.name, f"{type(error).__name__}: {_first_line(error)}")
     if not isinstance(loaded, Backend):
         return Broken(
@@ -91,6 +92,6 @@ def _load(source: _Source) -> Backend | Broken:
     return loaded
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     lines = str(error).splitlines()
     return lines[0] if lines else "no message"

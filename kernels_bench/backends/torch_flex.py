@@ -22,6 +22,7 @@ _COMPILED = Variant(
 # torch's C++ template computes in vectors of AVX2 or wider; without them it refuses to lower:
 # torch/_inductor/kernel/flex/flex_cpu.py, 2.13
 _VECTORS = ("avx2", "avx512")
+_BUFFER_ROWS = 1024
 
 
 class TorchFlex:
@@ -99,10 +100,10 @@ class _Compiled:
         self.taken = offsets[None, :] < new_tokens[:, None]
         index = starts[:-1, None] + offsets[None, :]
         self.query_index = torch.where(self.taken, index, torch.zeros_like(index))
-        cached = batch.seq_lens - new_tokens
+        cached, lens = _fixed_size(batch.seq_lens - new_tokens), _fixed_size(batch.seq_lens)
         self.block_mask = create_block_mask(
-            _mask_mod(self.spec, cached, batch.seq_lens),
-            B=len(cached),
+            _mask_mod(self.spec, cached, lens),
+            B=len(new_tokens),
             H=None,
             Q_LEN=width,
             KV_LEN=batch.block_table.shape[1] * batch.pages.size,
@@ -135,25 +136,44 @@ def _compile() -> Callable[..., Tensor]:
 
     dynamo.recompile_limit = 64  # past the limit it would run eager, and nobody would see it
     dynamo.fail_on_recompile_limit_hit = True
+    dynamo.specialize_float = True  # a soft cap as a symbol does not lower on torch 2.13
     inductor.compile_threads = 1  # a pool of compilers costs more than our few kernels
     compiled: Callable[..., Tensor] = torch.compile(flex_attention, dynamic=True)
     return compiled
+
+
+def _fixed_size(per_row: Tensor) -> Tensor:
+    """Lengths in a buffer whose size is no symbol, as engines keep them.
+
+    torch 2.13's C++ template renames symbols by replacing text ("ks1" inside "ks11" too), and then
+    does not compile; what the mask indexes must bring no symbol along.
+    """
+    import torch
+
+    rows = -(-len(per_row) // _BUFFER_ROWS) * _BUFFER_ROWS
+    buffer = per_row.new_zeros(rows)
+    buffer[: len(per_row)] = per_row
+    torch._dynamo.mark_static(buffer)
+    return buffer
 
 
 def _mask_mod(
     spec: AttentionSpec, cached: Tensor, lens: Tensor
 ) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
     """What a query sees, by its index in the padded query and the key's index."""
+    # Locals, not fields of `spec`: under dynamic shapes the compiler takes a number read from an
+    # object for a symbol, and torch 2.13's C++ template does not compile with one more symbol.
+    causal, window, chunk = spec.causal, spec.sliding_window, spec.attention_chunk
 
     def seen(row: Tensor, head: Tensor, query_index: Tensor, key: Tensor) -> Tensor:  # noqa: ARG001
         query = query_index + cached[row]
         mask = key < lens[row]
-        if spec.causal:
+        if causal:
             mask = mask & (key <= query)
-        if spec.sliding_window is not None:
-            mask = mask & (query - key < spec.sliding_window)
-        if spec.attention_chunk is not None:
-            mask = mask & (query // spec.attention_chunk == key // spec.attention_chunk)
+        if window is not None:
+            mask = mask & (query - key < window)
+        if chunk is not None:
+            mask = mask & (query // chunk == key // chunk)
         return mask
 
     return seen
@@ -168,6 +188,8 @@ def _score_mod(
     cap = spec.logit_softcap
     if cap is None and slopes is None:
         return None
+    if slopes is not None:
+        torch._dynamo.mark_static(slopes)
 
     def changed(
         score: Tensor, row: Tensor, head: Tensor, query_index: Tensor, key: Tensor

@@ -1,0 +1,204 @@
+"""The tensors of a workload, read back through their block tables."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import pytest
+import torch
+
+from kernels_bench.batch import Batch, Contents, make_batches, make_contents
+from kernels_bench.spec import AttentionSpec, Pages
+from kernels_bench.workload import parse_workload
+
+HOST = torch.device("cpu")
+SPEC = AttentionSpec(4, 2, 8, "bfloat16", num_layers=1, head_dim_v=4)
+WORKLOAD = parse_workload("3q1s50v80_q20_q7s33")
+ALL_PAGES = [Pages(size, layout) for size in (1, 16, 64) for layout in ("NHD", "HND")]
+
+
+def contents_of(spec: AttentionSpec = SPEC, text: str = WORKLOAD.text) -> Contents:
+    return make_contents(spec, parse_workload(text), HOST)
+
+
+def token(batch: Batch, cache: torch.Tensor, row: int, position: int) -> torch.Tensor:
+    """[H, D] of one token, found as an engine's kernel finds it."""
+    page = cache[batch.block_table[row, position // batch.pages.size]]
+    slot = position % batch.pages.size
+    return page[slot] if batch.pages.layout == "NHD" else page[:, slot]
+
+
+def own_pages(batch: Batch) -> list[list[int]]:
+    counts = [-(-int(total) // batch.pages.size) for total in batch.seq_lens_cpu]
+    return [row[:count] for row, count in zip(batch.block_table.tolist(), counts, strict=True)]
+
+
+def flat(rows: list[list[int]]) -> list[int]:
+    return [page for row in rows for page in row]
+
+
+@pytest.mark.parametrize("pages", ALL_PAGES, ids=str)
+def test_the_contents_are_found_through_every_block_table(pages: Pages) -> None:
+    contents = contents_of()
+    for batch in make_batches(SPEC, contents, pages, count=3):
+        for row, request in enumerate(contents.requests):
+            for position in range(request.total_tokens):
+                key = token(batch, batch.key_cache, row, position)
+                value = token(batch, batch.value_cache, row, position)
+                assert torch.equal(key, contents.keys[row][position])
+                assert torch.equal(value, contents.values[row][position])
+
+
+@pytest.mark.parametrize("pages", ALL_PAGES, ids=str)
+def test_page_sets_are_disjoint_shuffled_and_cover_the_pool(pages: Pages) -> None:
+    batches = make_batches(SPEC, contents_of(), pages, count=3)
+    used = [page for batch in batches for page in flat(own_pages(batch))]
+    padding_page = len(batches[0].key_cache) - 1
+    assert sorted(used) == list(range(padding_page))
+    assert flat(own_pages(batches[0])) != sorted(flat(own_pages(batches[0])))
+    if pages.size == 1:  # a set is not one stretch of the pool either
+        assert max(flat(own_pages(batches[0]))) > padding_page // 3
+
+
+def test_padding_entries_point_at_a_page_that_nobody_owns() -> None:
+    (batch,) = make_batches(SPEC, contents_of(), Pages(16), count=1)
+    padding_page = len(batch.key_cache) - 1
+    for row, own in zip(batch.block_table.tolist(), own_pages(batch), strict=True):
+        assert padding_page not in own
+        assert set(row[len(own) :]) <= {padding_page}
+    assert (batch.block_table == padding_page).any()
+
+
+@pytest.mark.parametrize("kv_dtype", [None, "fp8_e4m3", "fp8_e5m2"])
+@pytest.mark.parametrize("layout", ["NHD", "HND"])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_what_lies_behind_the_last_token_is_large_and_finite(
+    dtype: str, layout: str, kv_dtype: str | None
+) -> None:
+    pages = Pages(16, "NHD" if layout == "NHD" else "HND")
+    spec = replace(SPEC, dtype=dtype, kv_dtype=kv_dtype)
+    contents = contents_of(spec)
+    (batch,) = make_batches(spec, contents, pages, count=1)
+    for cache in (batch.key_cache, batch.value_cache):
+        assert torch.isfinite(cache.float()).all()
+        assert (cache[-1].float() > 100).all()
+        for row, own in enumerate(own_pages(batch)):
+            for position in range(contents.requests[row].total_tokens, len(own) * 16):
+                assert (token(batch, cache, row, position).float() > 100).all()
+
+
+def test_a_page_that_is_full_to_its_end_is_followed_by_none() -> None:
+    (batch,) = make_batches(SPEC, contents_of(text="q32"), Pages(16), count=1)
+    assert batch.block_table.shape == (1, 2)
+    assert (batch.key_cache[:2].float().abs() < 100).all()
+
+
+def test_lengths_and_starts() -> None:
+    contents = contents_of(text="2q1s50_q20_q7s33")
+    (batch,) = make_batches(SPEC, contents, Pages(16), count=1)
+    assert batch.seq_lens.tolist() == [50, 50, 20, 33]
+    assert batch.query_start_loc.tolist() == [0, 1, 2, 22, 29]
+    assert batch.seq_lens_cpu.tolist() == batch.seq_lens.tolist()
+    assert batch.query_start_loc_cpu.tolist() == batch.query_start_loc.tolist()
+    assert (batch.max_query_len, batch.max_seq_len) == (20, 50)
+    integers = (batch.seq_lens, batch.query_start_loc, batch.block_table)
+    assert {each.dtype for each in integers} == {torch.int32}
+
+
+def test_shapes_follow_the_layout_and_the_value_dim() -> None:
+    contents = contents_of(text="q20")
+    (nhd,) = make_batches(SPEC, contents, Pages(16, "NHD"), count=1)
+    (hnd,) = make_batches(SPEC, contents, Pages(16, "HND"), count=1)
+    assert nhd.key_cache.shape == (3, 16, 2, 8)
+    assert nhd.value_cache.shape == (3, 16, 2, 4)
+    assert hnd.key_cache.shape == (3, 2, 16, 8)
+    assert nhd.query.shape == (20, 4, 8)
+    assert nhd.output.shape == (20, 4, 4)
+    assert nhd.output.isnan().all()
+    assert {each.dtype for each in (nhd.query, nhd.key_cache, nhd.output)} == {torch.bfloat16}
+
+
+def test_page_sets_share_query_and_output_but_not_their_tables() -> None:
+    one, other = make_batches(SPEC, contents_of(), Pages(16), count=2)
+    assert one.query is other.query
+    assert one.output is other.output
+    assert one.key_cache is other.key_cache
+    assert not torch.equal(one.block_table, other.block_table)
+
+
+@pytest.mark.parametrize(
+    ("kv_dtype", "stored_as", "step"),
+    [("fp8_e4m3", torch.float8_e4m3fn, 2**-4), ("fp8_e5m2", torch.float8_e5m2, 2**-3)],
+)
+def test_fp8_storage_dequantises_to_what_was_drawn(
+    kv_dtype: str, stored_as: torch.dtype, step: float
+) -> None:
+    contents = contents_of(replace(SPEC, kv_dtype=kv_dtype))
+    plain = contents_of()
+    assert torch.equal(contents.query, plain.query)
+    for stored, drawn in zip(contents.keys, plain.keys, strict=True):
+        assert stored.dtype is stored_as
+        restored = stored.float() * contents.kv_scale
+        torch.testing.assert_close(restored, drawn.float(), rtol=step, atol=1e-3)
+    (batch,) = make_batches(SPEC, contents, Pages(16), count=1)
+    assert batch.key_cache.dtype is stored_as
+
+
+def test_scales_are_given_where_the_cache_is_quantised() -> None:
+    quantised = replace(SPEC, kv_dtype="fp8_e4m3")
+    contents = contents_of(quantised)
+    (batch,) = make_batches(quantised, contents, Pages(16), count=1)
+    assert batch.k_scale is not None
+    assert batch.v_scale is not None
+    assert float(batch.k_scale) == pytest.approx(contents.kv_scale)
+    (plain,) = make_batches(SPEC, contents_of(), Pages(16), count=1)
+    assert (plain.q_scale, plain.k_scale, plain.v_scale) == (None, None, None)
+    assert contents_of().kv_scale == 1
+
+
+def test_an_unknown_cache_dtype_is_named() -> None:
+    with pytest.raises(ValueError, match="kv_dtype 'int4': expected fp8_e4m3, fp8_e5m2 or none"):
+        contents_of(replace(SPEC, kv_dtype="int4"))
+
+
+def test_sinks_and_slopes_come_when_asked() -> None:
+    plain = contents_of()
+    assert (plain.sinks, plain.alibi_slopes) == (None, None)
+    asked = replace(SPEC, has_sinks=True, has_alibi=True)
+    contents = contents_of(asked)
+    assert contents.sinks is not None
+    assert contents.alibi_slopes is not None
+    assert contents.sinks.shape == (4,)
+    assert contents.alibi_slopes.tolist() == [2**-2, 2**-4, 2**-6, 2**-8]
+    (batch,) = make_batches(asked, contents, Pages(16), count=1)
+    assert batch.sinks is contents.sinks
+    assert batch.alibi_slopes is contents.alibi_slopes
+
+
+def test_the_scale_is_the_spec_s() -> None:
+    contents = contents_of()
+    (usual,) = make_batches(SPEC, contents, Pages(16), count=1)
+    (own,) = make_batches(replace(SPEC, softmax_scale=0.25), contents, Pages(16), count=1)
+    assert usual.softmax_scale == pytest.approx(8**-0.5)
+    assert own.softmax_scale == 0.25
+
+
+def test_a_second_run_makes_the_same_bits() -> None:
+    one, other = (make_batches(SPEC, contents_of(), Pages(16), count=2)[1] for _ in range(2))
+    for field in fields(Batch):
+        left, right = getattr(one, field.name), getattr(other, field.name)
+        if field.name == "output":
+            assert left.isnan().all()
+        elif isinstance(left, torch.Tensor):
+            assert torch.equal(left, right), field.name
+        else:
+            assert left == right, field.name
+
+
+def test_values_are_drawn_apart_and_are_never_zeros() -> None:
+    contents = contents_of(text="2q64")
+    drawn = (contents.query, *contents.keys, *contents.values)
+    for each in drawn:
+        assert 0.8 < float(each.float().std()) < 1.2
+        assert float((each == 0).float().mean()) < 0.01
+    assert not torch.equal(contents.keys[0], contents.keys[1])

@@ -1,0 +1,47 @@
+"""The environment: empty is unset, nonsense is an error that names the variable."""
+
+from __future__ import annotations
+
+import pytest
+
+from autotune.errors import UsageError
+from autotune.settings import Settings, parse_duration, read_settings
+
+
+def test_an_empty_environment_gives_the_defaults() -> None:
+    assert read_settings({}) == Settings(None, frozenset(), "balanced", None)
+    names = ("BACKEND", "DISABLE_BACKENDS", "PROFILE", "BUDGET")
+    assert read_settings({f"AUTOTUNE_{name}": "" for name in names}) == Settings()
+
+
+def test_every_variable_is_read() -> None:
+    environ = {
+        "AUTOTUNE_BACKEND": "torch_sdpa",
+        "AUTOTUNE_DISABLE_BACKENDS": "torch_flex, ,flashinfer,",
+        "AUTOTUNE_PROFILE": "chat",
+        "AUTOTUNE_BUDGET": "5m",
+        "AUTOTUNE_UNKNOWN": "x",
+    }
+    expected = Settings("torch_sdpa", frozenset({"torch_flex", "flashinfer"}), "chat", 300.0)
+    assert read_settings(environ) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("30", 30), ("30s", 30), ("1.5m", 90), ("1h", 3600), (" 2 M ", 120), ("0.5s", 0.5)],
+)
+def test_a_duration(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize(
+    "text", ["word", "", "0", "0.0s", "-1s", "1d", "1s30", "nan", "inf", "1e3"]
+)
+def test_what_is_no_duration(text: str) -> None:
+    with pytest.raises(UsageError, match="expected a time like 30s, 5m or 1h"):
+        parse_duration(text)
+
+
+def test_a_wrong_budget_names_its_variable() -> None:
+    with pytest.raises(UsageError, match=r"^AUTOTUNE_BUDGET: 'word': expected a time"):
+        read_settings({"AUTOTUNE_BUDGET": "word"})
