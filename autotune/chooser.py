@@ -19,6 +19,7 @@ from kernels_bench.backends import Broken, find_backend, find_backends
 from kernels_bench.backends.base import Backend
 from kernels_bench.candidates import ask, choose_pages
 from kernels_bench.devices import FoundDevice
+from kernels_bench.method import METHOD
 from kernels_bench.spec import Phase, Reason, Stack, Variant
 from kernels_bench.stack import full_stack, version_of
 
@@ -105,6 +106,8 @@ def _drift(decision: Decision, asked: Asked, today: _Today) -> list[str]:
         for name, then in sorted(decision.versions.items())
         if (now := today.version(name)) != then
     ]
+    if decision.method != METHOD:
+        changed.append(f"the measuring method was {decision.method} and is {METHOD}")
     limit_w = asked.found.device.power_limit_w
     if decision.power_limit_w != limit_w:
         changed.append(f"the power limit was {decision.power_limit_w} W and is {limit_w} W")

@@ -34,6 +34,8 @@ class Decision:
     """Legal, best first."""
     versions: Mapping[str, str | None]
     """Of every package that the survey looked at; None: not installed then."""
+    method: int
+    """Version of the measuring method."""
     power_limit_w: int
     measured_at: str
 

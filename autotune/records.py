@@ -133,19 +133,35 @@ def outcome_of(row: MeasurementRow) -> Outcome | None:
 def _outcome(row: MeasurementRow) -> Outcome | None:
     match row.outcome:
         case "timed":
-            numbers = (row.gpu_us, row.call_us, row.plan_us, row.noise, row.floor_fraction)
-            if row.samples is None or any(number is None for number in numbers):
-                return None
-            gpu, call, plan, noise, floor = (float(number or 0.0) for number in numbers)
-            return Timed(gpu, call, plan, noise, row.samples, floor)
+            return _timed(row)
         case "rejected" if row.reasons is not None:
             return Rejected(read_reasons(row.reasons))
-        case "wrong" if None not in (row.failed_check, row.error, row.allowed):
-            return Wrong(str(row.failed_check), float(row.error or 0), float(row.allowed or 0))
+        case "wrong":
+            return _wrong(row)
         case "failed" if row.message is not None:
-            return Failed(_failure(row.failure), row.message)
+            failures: tuple[FailureKind, ...] = get_args(FailureKind)
+            return next((Failed(f, row.message) for f in failures if f == row.failure), None)
         case _:
             return None
+
+
+def _timed(row: MeasurementRow) -> Timed | None:
+    if (
+        row.gpu_us is None
+        or row.call_us is None
+        or row.plan_us is None
+        or row.noise is None
+        or row.samples is None
+        or row.floor_fraction is None
+    ):
+        return None
+    return Timed(row.gpu_us, row.call_us, row.plan_us, row.noise, row.samples, row.floor_fraction)
+
+
+def _wrong(row: MeasurementRow) -> Wrong | None:
+    if row.failed_check is None or row.error is None or row.allowed is None:
+        return None
+    return Wrong(row.failed_check, row.error, row.allowed)
 
 
 def decision_row(
@@ -170,7 +186,7 @@ def decision_row(
         tie=decision.tie,
         why=decision.why,
         runners_up=json.dumps([dataclasses.asdict(each) for each in decision.runners_up]),
-        method=METHOD,
+        method=decision.method,
         power_limit_w=decision.power_limit_w,
         provenance=origin,
     )
@@ -194,6 +210,7 @@ def _decision(row: DecisionRow) -> Decision:
         why=row.why,
         runners_up=read_runners_up(row.runners_up),
         versions=read_versions(row.versions),
+        method=row.method,
         power_limit_w=row.power_limit_w,
         measured_at=row.provenance.created_at,
     )
@@ -213,11 +230,3 @@ def reasons_json(reasons: tuple[Reason, ...]) -> str:
 
 def _without_none(spec: AttentionSpec) -> dict[str, object]:
     return {name: value for name, value in dataclasses.asdict(spec).items() if value is not None}
-
-
-def _failure(text: str | None) -> FailureKind:
-    for kind in get_args(FailureKind):
-        if kind == text:
-            known: FailureKind = kind
-            return known
-    return "exception"

@@ -13,6 +13,7 @@ from autotune.plan import Plan, Situation
 from autotune.run import Observed
 from autotune.text import choice_lines, device_text, outcome_text
 from autotune.tuner import Report
+from kernels_bench.grid import LeftOut
 
 _PIPE_WIDTH = 200
 """A pipe has no width: do not wrap what a script may read."""
@@ -38,8 +39,7 @@ def print_report(report: Report, choice: Choice, cache_file: str) -> None:
     """Everything that was measured, the decision, and where it is kept."""
     if report.observed:
         print_measurements(report.observed)
-    for item in report.left_out:
-        click.echo(f"left out: {item.workload}: {item.why}")
+    _print_left_out(report.left_out)
     answers = report.plan.situation.survey.answers
     refused = sorted({a.backend for a in answers if not a.support})
     if refused and report.plan.situation.can_run:
@@ -70,8 +70,13 @@ def print_plan(plan: Plan) -> None:
     ]
     title = f"{plan.situation.model.name}: would measure"
     print_table(title, ["layers", "workload", "phase", "candidates"], rows)
-    for item in plan.grid.left_out:
-        click.echo(f"left out: {item.workload}: {item.why}")
+    _print_left_out(plan.grid.left_out)
+
+
+def _print_left_out(items: Iterable[LeftOut]) -> None:
+    for item in items:
+        where = item.workload if item.spec is None else f"{item.spec} {item.workload}"
+        click.echo(f"left out: {where}: {item.why}")
 
 
 def print_survey(situation: Situation) -> None:

@@ -112,7 +112,7 @@ class Run:
         return self.bench.measure(task, allowance.deadline, tell)
 
     def _leave_out(self, steps: tuple[Step, ...], why: str) -> None:
-        self.left_out += [LeftOut(step.name, why) for step in steps]
+        self.left_out += [LeftOut(step.workload.text, why, step.kind) for step in steps]
 
     def _store(self, step: Step, outcomes: tuple[Outcome, ...]) -> None:
         origin, situation = records.provenance(), self.plan.situation

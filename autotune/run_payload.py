@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from autotune.decision import Choice
 from autotune.payload import SCHEMA, Json, choice_payload, device_payload, pages_payload
@@ -15,22 +15,44 @@ from kernels_bench.spec import Failed, Reason, Rejected, Timed, Wrong
 
 def report_payload(reports: Sequence[tuple[Report, Choice]]) -> Json:
     """`autotune warm --json`; one report a device."""
-    rows = [item for report, _ in reports for item in report.observed]
     return {
         "schema": SCHEMA,
         "decisions": [choice_payload(choice) for _, choice in reports],
         "measured": sum(report.measured for report, _ in reports),
-        "wrong": [observed_payload(item) for item in rows if isinstance(item.outcome, Wrong)],
-        "failed": [observed_payload(item) for item in rows if isinstance(item.outcome, Failed)],
-        "rejected": [
-            row | {"workload": None}
-            for report, _ in reports
-            for row in survey_payload(report.plan.situation)
-            if not row["supported"]
-        ],
-        "left_out": [dataclasses.asdict(item) for report, _ in reports for item in report.left_out],
+        "wrong": _of_each(reports, _wrong),
+        "failed": _of_each(reports, _failed),
+        "rejected": _of_each(reports, _rejected),
+        "left_out": _of_each(reports, _left_out),
         "elapsed_s": round(sum(report.elapsed_s for report, _ in reports), 3),
     }
+
+
+def _of_each(
+    reports: Sequence[tuple[Report, Choice]], rows: Callable[[Report], list[Json]]
+) -> list[Json]:
+    """The rows of all reports, each with its model and device."""
+    return [
+        {"model": choice.model, "device": choice.device.name} | row
+        for report, choice in reports
+        for row in rows(report)
+    ]
+
+
+def _wrong(report: Report) -> list[Json]:
+    return [observed_payload(item) for item in report.observed if isinstance(item.outcome, Wrong)]
+
+
+def _failed(report: Report) -> list[Json]:
+    return [observed_payload(item) for item in report.observed if isinstance(item.outcome, Failed)]
+
+
+def _rejected(report: Report) -> list[Json]:
+    rows = survey_payload(report.plan.situation)
+    return [row | {"workload": None} for row in rows if not row["supported"]]
+
+
+def _left_out(report: Report) -> list[Json]:
+    return [dataclasses.asdict(item) for item in report.left_out]
 
 
 def plans_payload(plans: Sequence[Plan]) -> Json:

@@ -24,23 +24,28 @@ class Settings:
     """AUTOTUNE_DISABLE_BACKENDS: never take these; names separated by commas."""
     profile: str = "balanced"
     """AUTOTUNE_PROFILE"""
-    budget_s: float | None = None
-    """AUTOTUNE_BUDGET: "30s", "5m"."""
+    budget: str | None = None
+    """AUTOTUNE_BUDGET: "30s", "5m"; read where it is used, so that a bad one stops no start."""
+
+    @property
+    def budget_s(self) -> float | None:
+        """Seconds; raises UsageError."""
+        if self.budget is None:
+            return None
+        try:
+            return parse_duration(self.budget)
+        except UsageError as error:
+            raise UsageError(f"AUTOTUNE_BUDGET: {error}") from error
 
 
 def read_settings(environ: Mapping[str, str]) -> Settings:
     """Read the environment; an empty value counts as unset."""
-    budget = environ.get("AUTOTUNE_BUDGET")
-    try:
-        budget_s = parse_duration(budget) if budget else None
-    except UsageError as error:
-        raise UsageError(f"AUTOTUNE_BUDGET: {error}") from error
     names = environ.get("AUTOTUNE_DISABLE_BACKENDS", "").split(",")
     return Settings(
         backend=environ.get("AUTOTUNE_BACKEND") or None,
         disabled=frozenset(name.strip() for name in names if name.strip()),
         profile=environ.get("AUTOTUNE_PROFILE") or "balanced",
-        budget_s=budget_s,
+        budget=environ.get("AUTOTUNE_BUDGET") or None,
     )
 
 

@@ -19,12 +19,13 @@ from kernels_bench.bench import Bench
 from kernels_bench.devices import FoundDevice
 from kernels_bench.grid import Effort, LeftOut, Limits, make_grid
 from kernels_bench.messages import AskAll
+from kernels_bench.method import METHOD
 from kernels_bench.spec import Phase
 from kernels_bench.stack import full_stack
 
 
 @dataclass(frozen=True)
-class Order:
+class Job:
     """What to tune."""
 
     model: ModelConfig
@@ -60,36 +61,34 @@ class Report:
     elapsed_s: float
 
 
-def look_around(order: Order, bench: Bench) -> Plan:
+def look_around(job: Job, bench: Bench) -> Plan:
     """Survey the backends in the measuring process and plan. Measures nothing."""
-    stack = full_stack(order.found)
-    request = AskAll(order.found.device, stack, order.model.specs, tuple(Phase))
-    survey = restrict(bench.survey(request), order.model, order.wishes)
-    return _plan(Situation(order.model, order.found, stack, survey), order.effort)
+    stack = full_stack(job.found)
+    request = AskAll(job.found.device, stack, job.model.specs, tuple(Phase))
+    survey = restrict(bench.survey(request), job.model, job.wishes)
+    return _plan(Situation(job.model, job.found, stack, survey), job.effort)
 
 
-def warm(
-    order: Order, store: Store, bench: Bench, on_progress: OnProgress = lambda _: None
-) -> Report:
+def warm(job: Job, store: Store, bench: Bench, on_progress: OnProgress = lambda _: None) -> Report:
     """Measure what the store lacks, decide, and store the decision.
 
     An interruption keeps every workload that was finished; the next run goes on from there.
     """
     started = time.monotonic()
-    plan = look_around(order, bench)
-    store.put_device(records.device_row(order.found.device))
-    store.put_model(records.model_row(order.model))
-    deadline = None if order.budget_s is None else started + order.budget_s
+    plan = look_around(job, bench)
+    store.put_device(records.device_row(job.found.device))
+    store.put_model(records.model_row(job.model))
+    deadline = None if job.budget_s is None else started + job.budget_s
     run = Run(plan, store, bench, on_progress)
-    run.measure(Allowance(deadline, order.force))
+    run.measure(Allowance(deadline, job.force))
     # A quick run after a full one decides on all that is known, not on less than before.
     whole = _plan(plan.situation, "full")
     observed = run.observed(whole)
-    verdict = decide(_evidence(plan, observed), _weights(order, whole, observed), plan.order)
-    decision, why = _conclude(order, whole, verdict, store)
+    verdict = decide(_evidence(plan, observed), _weights(job, whole, observed), plan.order)
+    decision, why = _conclude(job, _restricted(whole, observed), verdict, store)
     return Report(
         plan=plan,
-        question=order.question,
+        question=job.question,
         decision=decision,
         why=why,
         measured=run.measured,
@@ -102,6 +101,13 @@ def warm(
 def _plan(situation: Situation, effort: Effort) -> Plan:
     model, device = situation.model, situation.found.device
     return make_plan(situation, make_grid(device, model.specs, Limits(model.max_model_len), effort))
+
+
+def _restricted(plan: Plan, observed: tuple[Observed, ...]) -> Plan:
+    """The steps that were measured: a decision speaks of no other phase."""
+    seen = {(item.kind, item.workload) for item in observed}
+    steps = (step for step in plan.steps if (step.kind, step.workload.text) in seen)
+    return replace(plan, steps=tuple(steps))
 
 
 def _evidence(plan: Plan, observed: tuple[Observed, ...]) -> tuple[Evidence, ...]:
@@ -119,36 +125,36 @@ def _evidence(plan: Plan, observed: tuple[Observed, ...]) -> tuple[Evidence, ...
     )
 
 
-def _weights(order: Order, whole: Plan, observed: tuple[Observed, ...]) -> dict[str, float]:
+def _weights(job: Job, whole: Plan, observed: tuple[Observed, ...]) -> dict[str, float]:
     """Of the workloads that were measured: what was left out must not dilute its phase."""
     seen = {item.workload for item in observed}
     points = tuple(point for point in whole.grid.points if point.workload.text in seen)
-    return order.profile.weigh(points)
+    return job.profile.weigh(points)
 
 
 def _conclude(
-    order: Order, plan: Plan, verdict: Verdict | NoVerdict, store: Store
+    job: Job, plan: Plan, verdict: Verdict | NoVerdict, store: Store
 ) -> tuple[Decision | None, str]:
     """Store what is new; a decision that stands as it was keeps its date."""
     if isinstance(verdict, NoVerdict):
         return None, verdict.why
     origin = records.provenance()
     decision = _decision(plan, verdict, origin.created_at)
-    standing = _standing(order, decision, store)
+    standing = _standing(job, decision, store)
     if standing is not None:
         before = records.decision_of(standing)
         if before is not None and before == replace(decision, measured_at=before.measured_at):
             return before, before.why
-    store.put_decision(records.decision_row(order.question, order.found.device, decision, origin))
+    store.put_decision(records.decision_row(job.question, job.found.device, decision, origin))
     return decision, decision.why
 
 
-def _standing(order: Order, decision: Decision, store: Store) -> StoredDecision | None:
+def _standing(job: Job, decision: Decision, store: Store) -> StoredDecision | None:
     """The decision that is stored for this very device and stack."""
     versions = canonical(decision.versions)
-    for stored in find_decisions(store.path, order.question.text):
+    for stored in find_decisions(store.path, job.question.text):
         row = stored.decision
-        if row.device_key == device_key(order.found.device) and row.versions == versions:
+        if row.device_key == device_key(job.found.device) and row.versions == versions:
             return stored
     return None
 
@@ -166,6 +172,7 @@ def _decision(plan: Plan, verdict: Verdict, measured_at: str) -> Decision:
         why=verdict.why,
         runners_up=verdict.ranking[1:],
         versions=versions_of(situation.packages(), situation.stack),
+        method=METHOD,
         power_limit_w=situation.found.device.power_limit_w,
         measured_at=measured_at,
     )

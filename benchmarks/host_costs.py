@@ -21,6 +21,7 @@ from autotune.chooser import Choice
 from autotune.decision import Decision, one_backend_everywhere
 from autotune.keys import versions_of
 from autotune.policy import Candidate, Ranked
+from kernels_bench.method import METHOD
 from kernels_bench.spec import Pages, Phase
 from kernels_bench.stack import full_stack
 
@@ -47,6 +48,7 @@ def cache_file(asked: Asked, tmp_path_factory: pytest.TempPathFactory) -> Path:
         why="written by a benchmark of host costs, not measured",
         runners_up=(Ranked(Candidate("torch_sdpa", "padded", pages), 1.0, 0.0),),
         versions=versions_of(("torch", "c++", "python-headers"), full_stack(asked.found)),
+        method=METHOD,
         power_limit_w=0,
         measured_at=origin.created_at,
     )

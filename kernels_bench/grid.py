@@ -87,6 +87,8 @@ class LeftOut:
 
     workload: str
     why: str
+    spec: str | None = None
+    """The kind of layer; None: all of them."""
 
 
 @dataclass(frozen=True)

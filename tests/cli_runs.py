@@ -13,7 +13,7 @@ from autotune._store import Store
 from autotune.commands import cli
 from autotune.models import ModelRequest, load_model
 from autotune.profiles import BALANCED
-from autotune.tuner import Order, warm
+from autotune.tuner import Job, warm
 from autotune.wishes import Wishes
 from kernels_bench.backends import find_backends
 from kernels_bench.devices import find_device
@@ -37,7 +37,7 @@ CHOICE = {
 
 def tune(file: Path, model: str) -> None:
     """Fill the cache as `warm` does, for this machine's CPU, without measuring."""
-    order = Order(
+    job = Job(
         load_model(ModelRequest(model)),
         find_device("cpu"),
         BALANCED,
@@ -46,7 +46,7 @@ def tune(file: Path, model: str) -> None:
     backends = (b for b in find_backends().backends if b.name in ("torch_sdpa", "torch_flex"))
     bench = FakeBench({"torch_sdpa": 100.0}, tuple(backends))
     with Store.open(file) as store:
-        warm(order, store, bench)
+        warm(job, store, bench)
 
 
 def run(*arguments: str, code: int = 0) -> Result:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 import sys
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,10 +29,11 @@ from autotune.keys import Question
 from autotune.models import ModelConfig
 from autotune.profiles import BALANCED
 from autotune.settings import Settings
-from autotune.tuner import Order, warm
+from autotune.tuner import Job, warm
 from autotune.wishes import Wishes
 from kernels_bench.backends import find_backends
 from kernels_bench.devices import FoundDevice
+from kernels_bench.method import METHOD
 from kernels_bench.spec import Reason
 
 MODEL = make_model(FULL)
@@ -70,7 +73,7 @@ def tune(
 ) -> None:
     able = tuple(b for b in find_backends().backends if b.name in times)
     with Store.open(file) as store:
-        warm(Order(model, found, BALANCED, wishes), store, FakeBench(times, able))
+        warm(Job(model, found, BALANCED, wishes), store, FakeBench(times, able))
 
 
 def ask(
@@ -155,6 +158,15 @@ def test_another_power_limit_is_a_drift(file: Path, plugins: Path) -> None:
     choice = ask(file, lower)
     assert (choice.state, choice.backend) == ("drifted", "swift")
     assert choice.why.startswith("the power limit was 700 W and is 350 W; ")
+
+
+def test_another_measuring_method_is_a_drift(file: Path, plugins: Path) -> None:
+    assert plugins.is_dir()
+    tune(file, {"swift": 1.0}, H100_FOUND)
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("UPDATE decisions SET method = 0")
+    why = ask(file, H100_FOUND).why
+    assert why.startswith(f"the measuring method was 0 and is {METHOD}; ")
 
 
 def test_another_driver_is_a_drift(file: Path, plugins: Path) -> None:

@@ -72,6 +72,7 @@ def test_a_budget_in_the_environment_that_is_no_time(
 ) -> None:
     monkeypatch.setenv("AUTOTUNE_BUDGET", "word")
     assert "AUTOTUNE_BUDGET: 'word'" in error("warm", "--model", tiny, code=2)
+    assert run("choose", "--model", tiny).stdout.startswith("default")  # a start needs no budget
 
 
 def test_an_unknown_profile(tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from autotune.keys import Question, spec_keys_of
 from autotune.models import spec_key
 from autotune.policy import Candidate, Ranked
 from autotune.records import Place
+from kernels_bench.method import METHOD
 from kernels_bench.spec import (
     Device,
     Failed,
@@ -43,6 +44,7 @@ DECISION = Decision(
     why="torch_flex:compiled costs 20.0% (±1.0%) less",
     runners_up=(Ranked(candidate("torch_sdpa"), 1.0, 0.0), Ranked(candidate("x"), 1.5, 0.01)),
     versions={"torch": "2.13.0", "flash-attn": None},
+    method=METHOD,
     power_limit_w=700,
     measured_at=PROVENANCE.created_at,
 )
@@ -142,6 +144,7 @@ def stored(decision: Decision) -> StoredDecision:
         why=st.text(),
         runners_up=st.lists(st.builds(Ranked, st.just(candidate("x")), RATIOS, NUMBERS)).map(tuple),
         versions=st.dictionaries(st.text(), st.none() | st.text()),
+        method=st.integers(1, 9),
         power_limit_w=st.integers(0, 5000),
     )
 )

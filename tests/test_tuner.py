@@ -28,7 +28,7 @@ from autotune.keys import device_key
 from autotune.models import spec_key
 from autotune.profiles import BALANCED, Profile
 from autotune.run import Progress
-from autotune.tuner import Order, Report, warm
+from autotune.tuner import Job, Report, warm
 from autotune.wishes import Wishes
 from kernels_bench.backends import Broken
 from kernels_bench.bench import OutOfTime
@@ -37,7 +37,7 @@ from kernels_bench.messages import Finished, HarnessFailed, Task
 from kernels_bench.spec import Failed, Phase, Reason, Wrong
 
 QUICK, ALL = len(CPU_QUICK), len(CPU_FULL)
-ORDER = Order(make_model(FULL, max_model_len=8192), CPU_FOUND, BALANCED, Wishes("any"))
+JOB = Job(make_model(FULL, max_model_len=8192), CPU_FOUND, BALANCED, Wishes("any"))
 TIMES = {"torch_sdpa": 100.0, "torch_flex": 60.0, "swift": 80.0}
 PAIR = (SDPA, FLEX)
 
@@ -59,14 +59,14 @@ def winner(report: Report) -> str | None:
 
 def test_the_first_run_measures_everything_and_the_second_nothing(store: Store) -> None:
     bench = FakeBench(TIMES)
-    first = warm(ORDER, store, bench)
+    first = warm(JOB, store, bench)
     assert bench.measured == list(CPU_QUICK)
     assert first.measured == len(first.observed) == 3 * QUICK
     assert winner(first) == "torch_flex:plain"
     assert first.left_out == ()
 
     again = FakeBench(TIMES)
-    second = warm(ORDER, store, again)
+    second = warm(JOB, store, again)
     assert again.measured == []
     assert second.measured == 0
     assert second.observed == first.observed
@@ -75,21 +75,21 @@ def test_the_first_run_measures_everything_and_the_second_nothing(store: Store) 
 
 
 def test_a_decision_that_stands_keeps_its_date(store: Store) -> None:
-    warm(ORDER, store, FakeBench(TIMES))
+    warm(JOB, store, FakeBench(TIMES))
     (stored,) = list_decisions(store.path)
     earlier = replace(stored.decision.provenance, created_at="2020-01-01T00:00:00+00:00")
     store.put_decision(replace(stored.decision, provenance=earlier))
-    report = warm(ORDER, store, FakeBench(TIMES))
+    report = warm(JOB, store, FakeBench(TIMES))
     assert report.decision is not None
     assert report.decision.measured_at == "2020-01-01T00:00:00+00:00"
     assert list_decisions(store.path)[0].decision.provenance == earlier
 
 
 def test_a_damaged_decision_is_replaced(store: Store) -> None:
-    first = warm(ORDER, store, FakeBench(TIMES))
+    first = warm(JOB, store, FakeBench(TIMES))
     (stored,) = list_decisions(store.path)
     store.put_decision(replace(stored.decision, per_kind="{broken"))
-    second = warm(ORDER, store, FakeBench(TIMES))
+    second = warm(JOB, store, FakeBench(TIMES))
     assert second.decision is not None
     assert first.decision is not None
     (stored,) = list_decisions(store.path)
@@ -98,16 +98,16 @@ def test_a_damaged_decision_is_replaced(store: Store) -> None:
 
 
 def test_a_damaged_measurement_is_measured_again(store: Store) -> None:
-    warm(ORDER, store, FakeBench(TIMES))
+    warm(JOB, store, FakeBench(TIMES))
     damaged = next(row for row in rows(store) if row.workload == CPU_QUICK[2])
     store.put_measurements([replace(damaged, gpu_us=None)])
     bench = FakeBench(TIMES)
-    warm(ORDER, store, bench)
+    warm(JOB, store, bench)
     assert bench.measured == [CPU_QUICK[2]]
 
 
 def test_the_decision_says_what_it_stands_on(store: Store) -> None:
-    decision = warm(ORDER, store, FakeBench(TIMES)).decision
+    decision = warm(JOB, store, FakeBench(TIMES)).decision
     assert decision is not None
     assert decision.default == "torch_sdpa:plain"
     assert decision.speedup_vs_default == pytest.approx(100 / 60)
@@ -131,11 +131,11 @@ def stop_at(number: int) -> FakeBench:
 
 def test_an_interrupted_run_keeps_what_is_finished_and_the_next_goes_on(store: Store) -> None:
     with pytest.raises(KeyboardInterrupt):
-        warm(ORDER, store, stop_at(2))
+        warm(JOB, store, stop_at(2))
     assert {row.workload for row in rows(store)} == set(CPU_QUICK[:2])
     assert list_decisions(store.path) == ()
     bench = FakeBench(TIMES)
-    report = warm(ORDER, store, bench)
+    report = warm(JOB, store, bench)
     assert bench.measured == list(CPU_QUICK[2:])
     assert len(report.observed) == 3 * QUICK
     assert winner(report) == "torch_flex:plain"
@@ -144,17 +144,19 @@ def test_an_interrupted_run_keeps_what_is_finished_and_the_next_goes_on(store: S
 def test_a_spent_budget_names_what_it_leaves_out_and_decides_on_the_rest(store: Store) -> None:
     bench = FakeBench(TIMES)
     bench.on_task = lambda _: OutOfTime() if len(bench.tasks) == 2 else None
-    report = warm(replace(ORDER, budget_s=60.0), store, bench)
-    assert [item.workload for item in report.left_out] == [f"full {w}" for w in CPU_QUICK[2:]]
+    report = warm(replace(JOB, budget_s=60.0), store, bench)
+    assert [(item.spec, item.workload) for item in report.left_out] == [
+        ("full", workload) for workload in CPU_QUICK[2:]
+    ]
     assert {item.why for item in report.left_out} == {"the time budget was spent"}
     assert report.measured == 3 * 2
     assert winner(report) == "torch_flex:plain"
-    assert warm(ORDER, store, FakeBench(TIMES)).left_out == ()
+    assert warm(JOB, store, FakeBench(TIMES)).left_out == ()
 
 
 def test_a_budget_that_is_spent_before_the_first_workload(store: Store) -> None:
     bench = FakeBench(TIMES)
-    report = warm(replace(ORDER, budget_s=1e-9), store, bench)
+    report = warm(replace(JOB, budget_s=1e-9), store, bench)
     assert bench.tasks == []
     assert len(report.left_out) == QUICK
     assert (report.decision, report.why) == (None, "nothing was measured")
@@ -164,18 +166,18 @@ def test_a_workload_that_cannot_be_prepared_is_left_out_and_the_rest_goes_on(sto
     bench = FakeBench(TIMES)
     failed = HarnessFailed("MemoryError: no memory")
     bench.on_task = lambda task: failed if task.workload.text == CPU_QUICK[1] else None
-    report = warm(ORDER, store, bench)
-    assert [(item.workload, item.why) for item in report.left_out] == [
-        (f"full {CPU_QUICK[1]}", "MemoryError: no memory")
+    report = warm(JOB, store, bench)
+    assert [(item.spec, item.workload, item.why) for item in report.left_out] == [
+        ("full", CPU_QUICK[1], "MemoryError: no memory")
     ]
     assert report.measured == 3 * (QUICK - 1)
     assert winner(report) == "torch_flex:plain"
 
 
 def test_force_measures_again(store: Store) -> None:
-    warm(ORDER, store, FakeBench(TIMES))
+    warm(JOB, store, FakeBench(TIMES))
     slower = FakeBench(TIMES | {"torch_flex": 200.0})
-    report = warm(replace(ORDER, force=True), store, slower)
+    report = warm(replace(JOB, force=True), store, slower)
     assert slower.measured == list(CPU_QUICK)
     assert winner(report) == "swift:plain"
     assert len(list_decisions(store.path)) == 1
@@ -183,10 +185,10 @@ def test_force_measures_again(store: Store) -> None:
 
 
 def test_a_quick_run_after_a_full_one_decides_on_all_that_is_known(store: Store) -> None:
-    full = warm(replace(ORDER, effort="full"), store, FakeBench(TIMES))
+    full = warm(replace(JOB, effort="full"), store, FakeBench(TIMES))
     assert full.measured == 3 * ALL
     bench = FakeBench(TIMES)
-    quick = warm(ORDER, store, bench)
+    quick = warm(JOB, store, bench)
     assert bench.tasks == []
     assert quick.observed == full.observed
     assert quick.decision == full.decision
@@ -194,8 +196,8 @@ def test_a_quick_run_after_a_full_one_decides_on_all_that_is_known(store: Store)
 
 def test_a_newcomer_is_compared_where_all_were_measured(store: Store) -> None:
     """A quick run after a full one must not drop whoever the full one did not see."""
-    warm(replace(ORDER, effort="full"), store, FakeBench(TIMES, PAIR))
-    report = warm(ORDER, store, FakeBench(TIMES | {"swift": 20.0}))
+    warm(replace(JOB, effort="full"), store, FakeBench(TIMES, PAIR))
+    report = warm(JOB, store, FakeBench(TIMES | {"swift": 20.0}))
     assert report.measured == 3 * QUICK
     assert winner(report) == "swift:plain"
     assert {item.workload for item in report.observed} == set(CPU_QUICK)
@@ -204,7 +206,7 @@ def test_a_newcomer_is_compared_where_all_were_measured(store: Store) -> None:
 def test_a_candidate_that_fails_is_stored_with_its_message_and_another_wins(store: Store) -> None:
     failed, wrong = Failed("crash", "killed by SIGSEGV"), Wrong("values", 0.5, 0.01)
     bench = FakeBench({"torch_sdpa": 100.0, "torch_flex": failed, "swift": wrong})
-    report = warm(ORDER, store, bench)
+    report = warm(JOB, store, bench)
     assert winner(report) == "torch_sdpa:plain"
     assert report.decision is not None
     assert report.decision.runners_up == ()
@@ -215,13 +217,13 @@ def test_a_candidate_that_fails_is_stored_with_its_message_and_another_wins(stor
     swift = [row for row in rows(store) if row.backend == "swift"]
     assert {(row.outcome, row.failed_check) for row in swift} == {("wrong", "values")}
     again = FakeBench(TIMES)
-    warm(ORDER, store, again)
+    warm(JOB, store, again)
     assert again.tasks == []
 
 
 def test_nobody_is_right(store: Store) -> None:
     failed = Failed("exception", "boom")
-    report = warm(ORDER, store, FakeBench(dict.fromkeys(TIMES, failed)))
+    report = warm(JOB, store, FakeBench(dict.fromkeys(TIMES, failed)))
     assert report.decision is None
     assert report.why == "no candidate was right and timed on every workload measured"
     assert list_decisions(store.path) == ()
@@ -229,7 +231,7 @@ def test_nobody_is_right(store: Store) -> None:
 
 def test_nobody_can_run(store: Store) -> None:
     bench = FakeBench({}, (refusing("picky", "arch x: needs y"),), (Broken("bad", "ImportError"),))
-    report = warm(ORDER, store, bench)
+    report = warm(JOB, store, bench)
     assert bench.tasks == []
     assert not report.plan.situation.can_run
     assert report.decision is None
@@ -242,11 +244,11 @@ def test_nobody_can_run(store: Store) -> None:
 def test_another_torch_is_measured_anew(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    warm(ORDER, store, FakeBench(TIMES, PAIR))
+    warm(JOB, store, FakeBench(TIMES, PAIR))
     write_distribution(tmp_path / "newer", "torch", "9.9.9")
     monkeypatch.syspath_prepend(str(tmp_path / "newer"))
     bench = FakeBench(TIMES | {"torch_flex": 200.0}, PAIR)
-    report = warm(ORDER, store, bench)
+    report = warm(JOB, store, bench)
     assert bench.measured == list(CPU_QUICK)
     assert winner(report) == "torch_sdpa:plain"
     assert report.decision is not None
@@ -259,11 +261,11 @@ def test_another_package_is_measured_anew_by_its_variants_alone(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backends = (SDPA, replace(FLEX, packages=("torch", "fast-kernels")))
-    warm(replace(ORDER, effort="full"), store, FakeBench(TIMES, backends))
+    warm(replace(JOB, effort="full"), store, FakeBench(TIMES, backends))
     write_distribution(tmp_path / "newer", "fast_kernels", "1.0")
     monkeypatch.syspath_prepend(str(tmp_path / "newer"))
     bench = FakeBench(TIMES | {"torch_flex": 50.0}, backends)
-    report = warm(ORDER, store, bench)
+    report = warm(JOB, store, bench)
     # The race is against the incumbent, so that one runs again too.
     assert [len(task.entrants) for task in bench.tasks] == [2] * QUICK
     assert winner(report) == "torch_flex:plain"
@@ -274,8 +276,8 @@ def test_another_package_is_measured_anew_by_its_variants_alone(
 
 
 def test_models_with_the_same_layers_share_their_measurements(store: Store) -> None:
-    warm(ORDER, store, FakeBench(TIMES))
-    deeper = replace(ORDER, model=make_model(replace(FULL, num_layers=40), max_model_len=8192))
+    warm(JOB, store, FakeBench(TIMES))
+    deeper = replace(JOB, model=make_model(replace(FULL, num_layers=40), max_model_len=8192))
     bench = FakeBench(TIMES)
     report = warm(deeper, store, bench)
     assert bench.tasks == []
@@ -295,7 +297,7 @@ def test_two_kinds_of_layer_are_measured_apart_and_decided_together(store: Store
         return Finished(tuple(timed(times[entrant.backend]) for entrant in task.entrants))
 
     bench.on_task = answer
-    gemma = replace(ORDER, model=make_model(FULL, WINDOW, max_model_len=8192))
+    gemma = replace(JOB, model=make_model(FULL, WINDOW, max_model_len=8192))
     report = warm(gemma, store, bench)
     assert len(bench.tasks) == 2 * QUICK
     assert report.decision is not None
@@ -304,7 +306,7 @@ def test_two_kinds_of_layer_are_measured_apart_and_decided_together(store: Store
     assert set(report.decision.per_kind) == {"full", "window"}
 
     alone = FakeBench(full, PAIR)
-    assert winner(warm(ORDER, store, alone)) == "torch_sdpa:plain"
+    assert winner(warm(JOB, store, alone)) == "torch_sdpa:plain"
     assert alone.tasks == []
 
 
@@ -318,26 +320,26 @@ def test_a_profile_decides_stored_evidence_again(store: Store) -> None:
 
     bench.on_task = answer
     decode = Profile("decoding", {"q1s1k": 1.0})
-    assert winner(warm(replace(ORDER, profile=decode), store, bench)) == "torch_flex:plain"
+    assert winner(warm(replace(JOB, profile=decode), store, bench)) == "torch_flex:plain"
     prefill = Profile("reading", {"q512": 1.0})
     silent = FakeBench({}, PAIR)
-    assert winner(warm(replace(ORDER, profile=prefill), store, silent)) == "torch_sdpa:plain"
+    assert winner(warm(replace(JOB, profile=prefill), store, silent)) == "torch_sdpa:plain"
     assert silent.tasks == []
     assert len(list_decisions(store.path)) == 2
 
 
 def test_a_device_is_measured_for_itself(store: Store) -> None:
-    warm(ORDER, store, FakeBench(TIMES))
+    warm(JOB, store, FakeBench(TIMES))
     elsewhere = replace(CPU_FOUND, device=replace(CPU_FOUND.device, name="Another CPU"))
     bench = FakeBench(TIMES)
-    warm(replace(ORDER, found=elsewhere), store, bench)
+    warm(replace(JOB, found=elsewhere), store, bench)
     assert bench.measured == list(CPU_QUICK)
     assert len(list_decisions(store.path)) == 2
 
 
 def test_a_gpu_s_driver_is_in_the_evidence(store: Store) -> None:
-    order = replace(ORDER, found=H100_FOUND)
-    decision = warm(order, store, FakeBench(TIMES, (SWIFT,))).decision
+    job = replace(JOB, found=H100_FOUND)
+    decision = warm(job, store, FakeBench(TIMES, (SWIFT,))).decision
     assert decision is not None
     assert decision.versions["nvidia-driver"] == "580.1"
     assert decision.power_limit_w == 700
@@ -345,7 +347,7 @@ def test_a_gpu_s_driver_is_in_the_evidence(store: Store) -> None:
 
 def test_progress_names_each_step_and_ends_with_its_outcomes(store: Store) -> None:
     told: list[Progress] = []
-    warm(ORDER, store, FakeBench(TIMES, PAIR), told.append)
+    warm(JOB, store, FakeBench(TIMES, PAIR), told.append)
     assert [each.what for each in told[:2]] == [
         f"full {CPU_QUICK[0]}: prepare inputs",
         f"full {CPU_QUICK[0]}",
@@ -357,6 +359,6 @@ def test_progress_names_each_step_and_ends_with_its_outcomes(store: Store) -> No
 
 def test_a_model_s_own_reasons_stop_the_run(store: Store) -> None:
     reason = Reason("model_type", "model_type 'mamba' has layers that are no softmax attention")
-    order = replace(ORDER, model=make_model(unsupported=(reason,)))
-    report = warm(order, store, FakeBench(TIMES))
+    job = replace(JOB, model=make_model(unsupported=(reason,)))
+    report = warm(job, store, FakeBench(TIMES))
     assert (report.measured, report.decision) == (0, None)

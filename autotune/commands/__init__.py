@@ -11,6 +11,7 @@ import click
 
 from autotune._store import CacheError
 from autotune.errors import NoBackendError, UsageError
+from autotune.records import tool_version
 from kernels_bench.errors import AutotuneError
 
 _COMMANDS = {
@@ -66,8 +67,15 @@ def _exit_code(error: Exception) -> int:
             return 1
 
 
+def _version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
+    """Print it and stop."""
+    if asked:
+        click.echo(f"autotune, version {tool_version()}")
+        ctx.exit()
+
+
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="attn-autotune", prog_name="autotune")
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version)
 def cli() -> None:
     """Choose the attention backend of an LLM engine by measuring.
 

@@ -12,7 +12,7 @@ from autotune.profiles import BALANCED
 from autotune.report import print_survey
 from autotune.run_payload import survey_payload
 from autotune.settings import read_settings
-from autotune.tuner import Order, look_around
+from autotune.tuner import Job, look_around
 from autotune.wishes import Wishes
 from kernels_bench.bench import Bench
 from kernels_bench.devices import find_device
@@ -24,9 +24,9 @@ from kernels_bench.devices import find_device
 def command(target: Target, as_json: bool) -> None:
     """List every variant of every backend with a yes, or all of its reasons."""
     wishes = Wishes(target.engine, read_settings(os.environ).disabled)
-    order = Order(target.model(), find_device(target.device), BALANCED, wishes)
+    job = Job(target.model(), find_device(target.device), BALANCED, wishes)
     with Bench() as bench:
-        situation = look_around(order, bench).situation
+        situation = look_around(job, bench).situation
     if as_json:
         click.echo(json.dumps(survey_payload(situation), indent=2))
     else:

@@ -17,7 +17,7 @@ from autotune.report import print_measurements
 from autotune.run import Observed, OnProgress, Progress
 from autotune.run_payload import observed_payload
 from autotune.settings import read_settings
-from autotune.tuner import Order, look_around
+from autotune.tuner import Job, look_around
 from autotune.wishes import Wishes
 from kernels_bench.bench import Bench
 from kernels_bench.devices import find_device
@@ -39,9 +39,9 @@ def command(target: Target, texts: tuple[str, ...], as_json: bool) -> None:
     workloads = [parse_workload(text) for text in texts]
     grid = Grid(tuple(GridPoint(workload.text, workload) for workload in workloads))
     wishes = Wishes(target.engine, read_settings(os.environ).disabled)
-    order = Order(target.model(), find_device(target.device), BALANCED, wishes)
+    job = Job(target.model(), find_device(target.device), BALANCED, wishes)
     with Bench() as bench, show_progress() as on_progress:
-        observed = _measure(order, grid, bench, on_progress)
+        observed = _measure(job, grid, bench, on_progress)
     if as_json:
         rows = [observed_payload(item) for item in observed]
         click.echo(json.dumps({"schema": SCHEMA, "outcomes": rows}, indent=2))
@@ -49,13 +49,11 @@ def command(target: Target, texts: tuple[str, ...], as_json: bool) -> None:
         print_measurements(observed)
 
 
-def _measure(
-    order: Order, grid: Grid, bench: Bench, on_progress: OnProgress
-) -> tuple[Observed, ...]:
-    plan = make_plan(look_around(order, bench).situation, grid)
+def _measure(job: Job, grid: Grid, bench: Bench, on_progress: OnProgress) -> tuple[Observed, ...]:
+    plan = make_plan(look_around(job, bench).situation, grid)
     if not plan.steps:
         raise NoBackendError(
-            f"no backend can run {order.model.name} on {order.found.device.name} with these"
+            f"no backend can run {job.model.name} on {job.found.device.name} with these"
             " workloads: autotune backends says why"
         )
     observed: list[Observed] = []

@@ -86,7 +86,8 @@ def show(decision_id: int, location: Location, as_json: bool) -> None:
 @click.argument("decision_ids", metavar="ID...", type=int, nargs=-1, required=True)
 @click.option("--evidence", is_flag=True, help="Its measurements too: the next warm starts anew.")
 @cache_option
-def rm(decision_ids: tuple[int, ...], evidence: bool, location: Location) -> None:
+@json_option
+def rm(decision_ids: tuple[int, ...], evidence: bool, location: Location, as_json: bool) -> None:
     """Remove decisions; their measurements stay, so the next warm decides at once."""
     removed = [show_decision(location.path, each) for each in decision_ids]
     with Store.open(location.path) as store:
@@ -95,7 +96,10 @@ def rm(decision_ids: tuple[int, ...], evidence: bool, location: Location) -> Non
             for stored in removed:
                 specs = spec_keys_of(stored.model.fingerprint)
                 store.forget_measurements(stored.device.key, specs)
-    click.echo(f"removed {len(decision_ids)}", err=True)
+    if as_json:
+        click.echo(json.dumps({"schema": SCHEMA, "removed": list(decision_ids)}))
+    else:
+        click.echo(f"removed {len(decision_ids)}", err=True)
 
 
 def _cells(stored: StoredDecision) -> list[str]:

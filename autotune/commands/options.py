@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -152,7 +152,7 @@ def settings_from(profile: str | None) -> Settings:
     settings = read_settings(os.environ)
     if profile is None:
         return settings
-    return Settings(settings.backend, settings.disabled, profile, settings.budget_s)
+    return replace(settings, profile=profile)
 
 
 class Duration(click.ParamType[float]):

@@ -28,7 +28,7 @@ from autotune.report import print_plan, print_report
 from autotune.run_payload import plans_payload, report_payload
 from autotune.settings import Settings
 from autotune.text import device_text
-from autotune.tuner import Order, Report, look_around, warm
+from autotune.tuner import Job, Report, look_around, warm
 from autotune.wishes import Wishes
 from kernels_bench.bench import Bench
 from kernels_bench.devices import FoundDevice, find_device, find_devices
@@ -58,8 +58,8 @@ def command(
 ) -> None:
     """Measure a model's candidates on this machine, decide, and remember the decision."""
     settings = settings_from(profile)
-    orders = [
-        Order(
+    jobs = [
+        Job(
             model=target.model(),
             found=found,
             profile=find_profile(settings.profile),
@@ -72,14 +72,14 @@ def command(
         for found in _devices(target.device)
     ]
     if dry_run:
-        _show_plans(orders, as_json)
+        _show_plans(jobs, as_json)
         return
     with Store.open(location.path) as store, Bench() as bench, show_progress() as on_progress:
         started = time.monotonic()
-        reports = [warm(_rest(order, started), store, bench, on_progress) for order in orders]
+        reports = [warm(_rest(job, started), store, bench, on_progress) for job in jobs]
     answers = [
-        (report, _answer(report, order.found, settings, location))
-        for report, order in zip(reports, orders, strict=True)
+        (report, _answer(report, job.found, settings, location))
+        for report, job in zip(reports, jobs, strict=True)
     ]
     if as_json:
         click.echo(json.dumps(report_payload(answers), indent=2))
@@ -104,16 +104,16 @@ def _answer(report: Report, found: FoundDevice, settings: Settings, location: Lo
     return replace(choice, why=f"{report.why}; {choice.why}")
 
 
-def _rest(order: Order, started: float) -> Order:
+def _rest(job: Job, started: float) -> Job:
     """What is left of the budget: one covers all models and devices."""
-    if order.budget_s is None:
-        return order
-    return replace(order, budget_s=max(0.0, order.budget_s - (time.monotonic() - started)))
+    if job.budget_s is None:
+        return job
+    return replace(job, budget_s=max(0.0, job.budget_s - (time.monotonic() - started)))
 
 
-def _show_plans(orders: list[Order], as_json: bool) -> None:
+def _show_plans(jobs: list[Job], as_json: bool) -> None:
     with Bench() as bench:
-        plans = [look_around(order, bench) for order in orders]
+        plans = [look_around(job, bench) for job in jobs]
     if as_json:
         click.echo(json.dumps(plans_payload(plans), indent=2))
     else:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import pkgutil
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 
 from kernels_bench.backends.base import API, Backend
@@ -77,8 +79,9 @@ def _from_module(module: str) -> Callable[[], object]:
 
 def _load(source: _Source) -> Backend | Broken:
     try:
-        loaded = source.load()
-    # A plug-in's import runs its code: whatever it raises, or that it wants to leave, is its reason.
+        with redirect_stdout(sys.stderr):  # a plug-in may print; stdout belongs to results
+            loaded = source.load()
+    # A plug-in's import runs its code: whatever it raises, a wish to leave too, is its reason.
     except (Exception, SystemExit) as error:
         return Broken(source.name, f"{type(error).__name__}: {_first_line(error)}")
     if not isinstance(loaded, Backend):

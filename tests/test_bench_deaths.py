@@ -1,0 +1,160 @@
+"""Real measuring processes that crash, hang, run out of time or lose their parent."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from bench_tasks import PLUGINS, ROOT, assert_timed, outcomes, task
+
+from kernels_bench.bench import Bench, OutOfTime
+from kernels_bench.messages import Finished, Step
+from kernels_bench.spec import Failed, Wrong
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _plugins() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(PLUGINS / "working"))
+        yield
+
+
+def test_who_kills_the_process_has_crashed_and_the_others_are_timed() -> None:
+    """The caller's numbering holds, whoever is gone."""
+    steps: list[Step] = []
+    with Bench() as bench:
+        answer = bench.measure(
+            task("exits_when_checked", "right", "killed_when_timed", "wrong", "torch_sdpa"),
+            on_step=steps.append,
+        )
+    assert isinstance(answer, Finished), answer
+    exited, right, killed, wrong, sdpa = answer.outcomes
+    assert exited == Failed("crash", "exit status 3 while being checked: abort: the last line")
+    assert isinstance(killed, Failed)
+    assert killed.kind == "crash"
+    assert killed.message.startswith("killed by SIGSEGV while being timed")
+    assert isinstance(wrong, Wrong)
+    assert_timed(right)
+    assert_timed(sdpa)
+    assert [step for step in steps if step.entrant == 0] == [Step(0, "check")]
+    timed_last = {step.entrant for step in steps[-4:] if step.doing == "time"}
+    assert timed_last <= {1, 4}
+
+
+def test_the_deadline_ends_a_task_and_the_bench_goes_on(note: Path) -> None:
+    with Bench() as bench:
+        assert bench.measure(task("right"), deadline=time.monotonic() - 1) == OutOfTime()
+        start = time.monotonic()
+        assert bench.measure(task("hangs"), deadline=start + 0.5) == OutOfTime()
+        assert time.monotonic() - start < 60  # not the 300 s of a hang
+        assert_timed(*outcomes(bench, "right"))
+        later = time.monotonic() + 600
+        assert isinstance(bench.measure(task("right"), deadline=later), Finished)
+    for pid in noted(note):
+        assert ends(pid)
+
+
+@pytest.fixture
+def note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the backend that hangs writes which processes do."""
+    path = tmp_path / "hanging"
+    monkeypatch.setenv("ODD_BACKENDS_NOTE", str(path))
+    return path
+
+
+def noted(note: Path) -> list[int]:
+    return [int(pid) for pid in note.read_text().split()] if note.exists() else []
+
+
+def ends(pid: int, seconds: float = 30.0) -> bool:
+    """Whether it is soon gone, or a zombie that its new parent has not collected."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            status = Path(f"/proc/{pid}/status").read_text()
+        except OSError:
+            return True
+        if "State:\tZ" in status:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def start_s() -> float:
+    """From nothing to a task's end, here and now: a hang must last longer to be one."""
+    start = time.monotonic()
+    with Bench() as bench:
+        outcomes(bench, "right")
+    return time.monotonic() - start
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_who_hangs_has_failed_and_leaves_no_process_behind(note: Path) -> None:
+    hang_s = round(3 * start_s()) + 1
+    with Bench(hang_s=hang_s) as bench:
+        hung, right = outcomes(bench, "hangs", "right")
+        assert hung == Failed("hang", f"silent for {hang_s} s while being checked")
+        assert_timed(right)
+        hanging = noted(note)
+        assert len(hanging) == 2
+        assert all(map(ends, hanging))
+
+
+PARENT = """
+import sys
+from kernels_bench.bench import Bench
+from kernels_bench.messages import AskAll, Entrant, Task
+from kernels_bench.race import Rules
+from kernels_bench.spec import AttentionSpec, Device, Pages, Phase, Variant
+from kernels_bench.workload import parse_workload
+
+device = Device("cpu", "CPU", "x86_64", 1, 16 << 30, 1 << 10)
+spec = AttentionSpec(2, 1, 16, "bfloat16", num_layers=1)
+entrants = (Entrant(sys.argv[1], Variant("plain"), Pages(16)),)
+rules = Rules(2, 2, 1.0, 1, 1.0)
+with Bench() as bench:
+    survey = bench.survey(AskAll(device, {"torch": "2.13.0"}, (spec,), (Phase.DECODE,)))
+    print(len(survey.answers), flush=True)
+    print(bench.measure(Task(device, "cpu", spec, parse_workload("q1s40"), entrants, rules)))
+    print(*sorted({name.partition(".")[0] for name in sys.modules}))
+"""
+
+
+def start_parent(backend: str) -> subprocess.Popen[str]:
+    path = os.pathsep.join([str(ROOT), str(PLUGINS / "working")])
+    return subprocess.Popen(
+        [sys.executable, "-c", PARENT, backend],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+
+
+def test_the_parent_imports_neither_torch_nor_a_plug_in() -> None:
+    with start_parent("right") as parent:
+        shown, _ = parent.communicate(timeout=120)
+    answers, finished, modules = shown.splitlines()
+    assert int(answers) >= 3
+    assert finished.startswith("Finished(outcomes=(Timed(")
+    assert {"torch", "numpy", "odd_backends"} & set(modules.split()) == set()
+    assert "kernels_bench" in modules.split()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prctl(2) is Linux's")
+def test_a_parent_that_is_killed_leaves_no_child_behind(note: Path) -> None:
+    with start_parent("hangs") as parent:
+        deadline = time.monotonic() + 120
+        while not noted(note) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        parent.kill()
+    child, compiler = noted(note)
+    try:
+        assert ends(child)
+    finally:
+        os.kill(compiler, signal.SIGKILL)

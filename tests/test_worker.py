@@ -1,0 +1,62 @@
+"""What the measuring process decides by itself."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from bench_tasks import DEVICE, task
+
+from kernels_bench.worker import failure, one_line, page_sets
+from kernels_bench.workload import parse_workload
+
+
+@pytest.mark.parametrize(
+    ("cache_bytes", "memory_bytes", "sets"),
+    [
+        (1, 16 << 30, 1),
+        (64 << 10, 16 << 30, 3),  # 3 x 64 KiB over batches of 64 KiB
+        (65 << 10, 16 << 30, 4),
+        (1 << 30, 16 << 30, 16),
+        (1 << 30, 5 << 20, 5),  # a sixteenth of the memory: 320 KiB
+        (1 << 30, 1 << 10, 1),
+    ],
+)
+def test_page_sets_cover_the_cache_three_times_in_memory_s_bounds(
+    cache_bytes: int, memory_bytes: int, sets: int
+) -> None:
+    device = replace(DEVICE, last_level_cache_bytes=cache_bytes, memory_bytes=memory_bytes)
+    kib_64 = parse_workload("q1s1k")  # 1024 tokens of 64 bytes
+    assert page_sets(replace(task("right"), device=device, workload=kib_64)) == sets
+
+
+class CompilerError(Exception):
+    __module__ = "torch._inductor.exc"
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (ValueError("no such tile"), "exception"),
+        (MemoryError(), "memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to"), "memory"),
+        (RuntimeError("CUDA out of memory. Tried to allocate 3 GiB"), "memory"),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), "exception"),
+        (CompilerError("CppCompileError: C++ compile error"), "compile"),
+    ],
+    ids=str,
+)
+def test_what_a_candidate_raises_is_told_apart(error: Exception, kind: str) -> None:
+    assert failure(error).kind == kind
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError("one\ntwo"), "ValueError: one"),
+        (ValueError("\n\n  one  \ntwo"), "ValueError: one"),
+        (ValueError(), "ValueError: no message"),
+    ],
+)
+def test_an_error_is_one_line(error: Exception, line: str) -> None:
+    assert one_line(error) == line
