@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cli_runs import CONFIG, error
+from cli_runs import CONFIG, error, run
 
 from autotune._store import Store
 
