@@ -147,7 +147,7 @@ class _Child:
                 stdout=self._output,
                 stderr=self._output,
                 start_new_session=True,  # Ctrl-C is the parent's to handle
-                cwd=_HOME,
+                cwd="/",  # `-m` puts it first on the path: no folder of a user's, nor site-packages
                 env={**os.environ, "PYTHONPATH": _search_path()},
             )
         except OSError as error:
@@ -175,14 +175,13 @@ class _Child:
         return f"{ended}{_while(last)}{said}"
 
 
-_HOME = Path(__file__).resolve().parents[1]
-"""`-m` puts the working directory first on the path: make it ours, not the folder of a user whose
-files may bear any module's name."""
-
-
 def _search_path() -> str:
-    """The parent's own path, so that the child finds the same packages and plug-ins."""
-    return os.pathsep.join(str(Path(entry).resolve()) for entry in sys.path if entry)
+    """The parent's own path in its order, so that the child finds the same packages and plug-ins;
+    and this package, should the parent have found it by other means.
+    """
+    home = str(Path(__file__).resolve().parents[1])
+    entries = [str(Path(entry).resolve()) for entry in sys.path if entry]
+    return os.pathsep.join(dict.fromkeys([*entries, home]))
 
 
 def _forward(on_step: Callable[[Step], None], alive: tuple[int, ...], step: Step) -> None:

@@ -36,11 +36,11 @@ class Truth:
 
 
 def make_truth(spec: AttentionSpec, contents: Contents) -> Truth:
-    """Compute attention in fp32 and, for the yardstick, in the model's dtype."""
+    """Compute attention in fp32 and, for the yardstick, with what a fused kernel rounds."""
     import torch
 
     exact = reference(spec, contents, torch.float32)
-    rounded = reference(spec, contents, contents.query.dtype).float()
+    rounded = reference(spec, contents, torch.float32, rounded_to=contents.query.dtype)
     yardstick = float(_relative_l2(rounded, exact, contents.requests).max())
     return Truth(exact, contents.requests, max(ERROR_RATIO * yardstick, ERROR_FLOOR))
 

@@ -16,9 +16,21 @@ _MAX_LOGITS = 1 << 26
 """Logits held at once: 256 MiB in fp32."""
 
 
-def reference(spec: AttentionSpec, contents: Contents, dtype: torch.dtype) -> Tensor:
-    """Compute the output [T, Hq, Dv] request by request, all arithmetic in `dtype`."""
+def reference(
+    spec: AttentionSpec,
+    contents: Contents,
+    dtype: torch.dtype,
+    rounded_to: torch.dtype | None = None,
+) -> Tensor:
+    """Compute the output [T, Hq, Dv] request by request, all arithmetic in `dtype`.
+
+    With `rounded_to`, weights and output pass through that dtype, as in a fused kernel: its logits
+    and softmax stay in fp32, and its matrix unit takes the weights in the model's dtype.
+    """
     import torch
+
+    def stored(values: Tensor) -> Tensor:
+        return values if rounded_to is None else values.to(rounded_to).to(dtype)
 
     first_token, outputs = 0, []
     for request, keys, values in zip(
@@ -36,7 +48,8 @@ def reference(spec: AttentionSpec, contents: Contents, dtype: torch.dtype) -> Te
             positions = torch.arange(
                 cached + start, cached + start + len(rows), device=query.device
             )
-            outputs.append(_attend(spec, contents, rows, key, value, positions))
+            weights = stored(_weights(spec, contents, rows, key, positions))
+            outputs.append(stored(torch.einsum("hqk,khd->qhd", weights, value)))
     return torch.cat(outputs)
 
 
@@ -57,15 +70,10 @@ def visible(spec: AttentionSpec, query_positions: Tensor, key_positions: Tensor)
     return seen
 
 
-def _attend(
-    spec: AttentionSpec,
-    contents: Contents,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    positions: Tensor,
+def _weights(
+    spec: AttentionSpec, contents: Contents, query: Tensor, key: Tensor, positions: Tensor
 ) -> Tensor:
-    """[rows, Hq, D] x [total, Hq, D] -> [rows, Hq, Dv]; `positions` are the rows' own."""
+    """[rows, Hq, D] x [total, Hq, D] -> [Hq, rows, total]; `positions` are the rows' own."""
     import torch
 
     logits = torch.einsum("qhd,khd->hqk", query, key) * spec.scale
@@ -80,5 +88,4 @@ def _attend(
     if contents.sinks is not None:
         sinks = contents.sinks.to(logits.dtype)[:, None, None].expand(-1, len(query), 1)
         logits = torch.cat([logits, sinks], dim=2)
-    weights = torch.softmax(logits, dim=2)[:, :, : len(key)]
-    return torch.einsum("hqk,khd->qhd", weights, value)
+    return torch.softmax(logits, dim=2)[:, :, : len(key)]

@@ -62,9 +62,9 @@ class Worker:
                     self.send(HarnessFailed(one_line(error)))
 
     def _measure(self, task: Task) -> tuple[Outcome, ...]:
+        self.send(Step(None, "prepare"))  # before torch is imported: that is a silence too
         import torch
 
-        self.send(Step(None, "prepare"))
         torch.set_grad_enabled(False)
         if task.device.kind == "cpu":  # torch counts the machine's cores, not this process's
             torch.set_num_threads(task.device.multiprocessors)
@@ -182,7 +182,7 @@ def page_sets(task: Task) -> int:
 def failure(error: Exception) -> Failed:
     """What a candidate raised, as an outcome."""
     if type(error).__module__.startswith(_COMPILERS):
-        return Failed("compile", one_line(error))
+        return Failed("compile", _told_by_the_compiler(error) or one_line(error))
     out_of_memory = "allocate memory" in str(error) or "out of memory" in str(error)
     kind: FailureKind = "exception"
     if isinstance(error, MemoryError) or out_of_memory:
@@ -191,11 +191,15 @@ def failure(error: Exception) -> Failed:
 
 
 def one_line(error: Exception) -> str:
-    """Type and first line of an error; of a compiler's pages, the first line that tells."""
+    """Type and first line of an error."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = (line.partition(": error: ")[2] for line in lines)
-    line = next(filter(None, told), lines[0] if lines else "no message")
-    return f"{type(error).__name__}: {line}"
+    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
+
+
+def _told_by_the_compiler(error: Exception) -> str:
+    """The first error among pages of generated code, or nothing."""
+    told = (line.partition(": error: ")[2].strip() for line in str(error).splitlines())
+    return next(filter(None, told), "")
 
 
 def serve(connection: Connection) -> None:

@@ -51,7 +51,7 @@ class Segment:
     def __post_init__(self) -> None:
         if self.count < 1 or self.new_tokens < 1 or self.total_tokens < self.new_tokens:
             raise WorkloadError(
-                f"workload segment of {self.count} requests, {self.new_tokens} new and"
+                f"{self.count} requests, {self.new_tokens} new and"
                 f" {self.total_tokens} total tokens: needs at least 1 request, 1 new token, and no"
                 " more new tokens than total"
             )
@@ -139,13 +139,12 @@ def _parse_segment(part: str, text: str) -> Segment:
     total_tokens = (
         int(match["total"]) * (1024 if match["total_k"] else 1) if match["total"] else new_tokens
     )
-    count = int(match["count"] or 1)
-    if count < 1 or new_tokens < 1 or total_tokens < new_tokens:
-        raise WorkloadError(
-            f"workload {text!r}: {part!r} has {count} requests, {new_tokens} new and {total_tokens}"
-            " total tokens; needs at least 1 request, 1 new token, and no more new than total"
+    try:
+        return Segment(
+            int(match["count"] or 1), new_tokens, total_tokens, int(match["spread"] or 0)
         )
-    return Segment(count, new_tokens, total_tokens, int(match["spread"] or 0))
+    except WorkloadError as error:
+        raise WorkloadError(f"workload {text!r}: {part!r}: {error}") from error
 
 
 def _tokens(number: int) -> str:

@@ -112,6 +112,14 @@ def test_a_window_that_is_off_by_one_is_found(kind: str, off_by: int) -> None:
     assert check(make_truth(spec, contents), rounded(contents, shifted)) is not None
 
 
+def test_a_long_window_that_is_off_by_one_is_found() -> None:
+    """One key in 4096: seen only against a yardstick that rounds no more than a kernel does."""
+    spec = replace(SPEC, sliding_window=4096)
+    contents = contents_of("2q1s5k", spec)
+    shifted = replace(spec, sliding_window=4095)
+    assert check(make_truth(spec, contents), rounded(contents, shifted)) is not None
+
+
 @pytest.mark.parametrize(
     "mistake",
     [
@@ -149,11 +157,11 @@ def test_slopes_that_are_ignored_are_found(text: str) -> None:
     assert check(make_truth(spec, contents), rounded(ignored, spec)) is not None
 
 
-def test_what_is_allowed_follows_the_error_of_plain_attention() -> None:
+def test_what_is_allowed_follows_the_error_of_what_a_fused_kernel_rounds() -> None:
     contents = contents_of("q200")
     truth = make_truth(SPEC, contents)
-    plain = reference(SPEC, contents, torch.bfloat16).float()
-    per_head = (plain - truth.output).norm(dim=(0, 2)) / truth.output.norm(dim=(0, 2))
+    fused = reference(SPEC, contents, torch.float32, rounded_to=torch.bfloat16)
+    per_head = (fused - truth.output).norm(dim=(0, 2)) / truth.output.norm(dim=(0, 2))
     assert truth.allowed == pytest.approx(max(ERROR_FLOOR, ERROR_RATIO * float(per_head.max())))
     assert truth.output.dtype is torch.float32
 

@@ -116,8 +116,8 @@ def test_a_segment_that_cannot_be_is_refused_with_its_numbers(
     text: str, part: str, found: str
 ) -> None:
     message = (
-        f"workload {text!r}: {part!r} has {found};"
-        " needs at least 1 request, 1 new token, and no more new than total"
+        f"workload {text!r}: {part!r}: {found}:"
+        " needs at least 1 request, 1 new token, and no more new tokens than total"
     )
     with pytest.raises(WorkloadError, match=f"^{re.escape(message)}$"):
         parse_workload(text)

@@ -181,11 +181,11 @@ def _attend(
 def _mask(
     spec: AttentionSpec, batch: PagedBatch, positions: Tensor, lens: Tensor, num_keys: int
 ) -> Tensor:
-    """What each query sees: bool [B, 1, q, k], or float [B, Hq, q, k(+1)] with ALiBi or sinks.
+    """What each query sees: bool [B, 1, q, k], or float32 [B, Hq, q, k(+1)] with ALiBi or sinks.
 
     Args:
         spec: the layer.
-        batch: for sinks, slopes and the dtype.
+        batch: for sinks and slopes.
         positions: [B, q], the absolute position of each query.
         lens: [B], tokens of each request.
         num_keys: k.
@@ -211,7 +211,7 @@ def _mask(
         rows = (bias.shape[0], len(batch.sinks), bias.shape[2])
         sinks = batch.sinks[None, :, None].expand(rows)[..., None]
         bias = torch.cat([bias.expand(*rows, -1), sinks], dim=3)
-    return bias.to(batch.query.dtype)
+    return bias  # in fp32: a distance of 1000 tokens has 3 digits in bfloat16
 
 
 BACKEND = TorchSdpa()
