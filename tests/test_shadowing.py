@@ -109,6 +109,7 @@ def test_a_folder_named_cache_without_code_is_no_stranger(tmp_path: Path) -> Non
 
 def test_overwritten_by_another_distribution(tmp_path: Path) -> None:
     (tmp_path / "autotune").mkdir()
+    (tmp_path / "autotune" / "__init__.py").touch()
     shutil.copy(autotune._store.__file__, tmp_path / "autotune")
     as_package(tmp_path)
     child = subprocess.run(
