@@ -72,7 +72,7 @@ class FakeBackend:
     raises: str = ""
     """What `supports` raises instead of an answer."""
 
-    def variants(self, device: Device, spec: AttentionSpec, stack: Stack) -> tuple[Variant, ...]:  # noqa: ARG002
+    def variants(self, device: Device, spec: AttentionSpec, stack: Stack) -> tuple[Variant, ...]:
         return tuple(
             Variant(name, self.packages, self.pages, engine_options=self.engine_options)
             for name in self.variant_names
@@ -80,11 +80,11 @@ class FakeBackend:
 
     def supports(
         self,
-        variant: Variant,  # noqa: ARG002
-        device: Device,  # noqa: ARG002
-        spec: AttentionSpec,  # noqa: ARG002
+        variant: Variant,
+        device: Device,
+        spec: AttentionSpec,
         phase: Phase,
-        stack: Stack,  # noqa: ARG002
+        stack: Stack,
     ) -> Support:
         if self.raises:
             raise RuntimeError(self.raises)
@@ -125,7 +125,7 @@ class FakeBench:
     def measure(
         self,
         task: Task,
-        deadline: float | None = None,  # noqa: ARG002
+        deadline: float | None = None,
         on_step: Callable[[Step], None] = lambda _: None,
     ) -> BenchAnswer:
         on_step(Step(None, "prepare"))

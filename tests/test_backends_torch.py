@@ -117,17 +117,17 @@ def test_all_reasons_come_at_once() -> None:
         TORCH_MISSING,
         CUDA_REFUSED,
         MLA_REFUSED,
-        CAP_REFUSED,
         FP8_REFUSED,
+        CAP_REFUSED,
     ]
     assert refusals(FLEX, replace(CPU, arch="x86_64"), spec, {}) == [
         TORCH_MISSING,
+        MLA_REFUSED,
+        FP8_REFUSED,
         NO_COMPILER,
         NO_HEADERS,
         OLD_CPU,
-        MLA_REFUSED,
         SINKS_REFUSED,
-        FP8_REFUSED,
     ]
 
 

@@ -27,18 +27,18 @@ _COMMANDS = {
 class Commands(click.Group):
     """Imports a command when it is called: `choose` must not wait for the others' libraries."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+    def list_commands(self, ctx: click.Context) -> list[str]:
         """In the order in which a user meets them."""
         return list(_COMMANDS)
 
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:  # noqa: ARG002
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         """The command of that name."""
         if name not in _COMMANDS:
             return None
         command: click.Command = importlib.import_module(f"{__name__}.{name}").command
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list in --help, without importing what it lists."""
         with formatter.section("Commands"):
             formatter.write_dl(list(_COMMANDS.items()))

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from kernels_bench.backends.base import API, Backend
 
 ENTRY_POINTS = "attn_autotune.backends"
-_NOT_A_BACKEND = "base"
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ def find_backend(name: str) -> Backend | Broken | None:
 
 def _sources() -> Iterator[_Source]:
     for module in pkgutil.iter_modules(__path__):
-        if module.name != _NOT_A_BACKEND:
+        if module.name != "base" and not module.name.startswith("_"):
             yield _Source(module.name, _from_module(f"{__name__}.{module.name}"))
     for entry_point in importlib.metadata.entry_points(group=ENTRY_POINTS):
         yield _Source(entry_point.name, entry_point.load)

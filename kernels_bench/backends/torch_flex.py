@@ -5,8 +5,9 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from kernels_bench.backends._torch import ANY_PAGES, PaddedQuery, torch_refusals
 from kernels_bench.gather import gather_pages
-from kernels_bench.spec import AttentionSpec, Device, Pages, Phase, Reason, Stack, Support, Variant
+from kernels_bench.spec import AttentionSpec, Device, Phase, Reason, Stack, Support, Variant
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,9 +16,8 @@ if TYPE_CHECKING:
 
     from kernels_bench.backends.base import Launch, PagedBatch
 
-_PAGES = tuple(Pages(size) for size in (16, 32, 64, 128, 256))
 _COMPILED = Variant(
-    "compiled", ("torch", "c++", "python-headers"), _PAGES, graph_phases=frozenset()
+    "compiled", ("torch", "c++", "python-headers"), ANY_PAGES, graph_phases=frozenset()
 )
 # torch's C++ template computes in vectors of AVX2 or wider; without them it refuses to lower:
 # torch/_inductor/kernel/flex/flex_cpu.py, 2.13
@@ -30,36 +30,27 @@ class TorchFlex:
 
     name = "torch_flex"
 
-    def variants(self, device: Device, spec: AttentionSpec, stack: Stack) -> tuple[Variant, ...]:  # noqa: ARG002
+    def variants(self, device: Device, spec: AttentionSpec, stack: Stack) -> tuple[Variant, ...]:
         """Only the compiled one: eager FlexAttention materialises every logit."""
         return (_COMPILED,)
 
     def supports(
         self,
-        variant: Variant,  # noqa: ARG002
+        variant: Variant,
         device: Device,
         spec: AttentionSpec,
-        phase: Phase,  # noqa: ARG002
+        phase: Phase,
         stack: Stack,
     ) -> Support:
         """All but sinks, quantised caches and MLA, where torch can compile it."""
-        reasons = []
-        if "torch" not in stack:
-            reasons.append(Reason("package", "torch: not installed"))
+        reasons = torch_refusals(device, spec, stack)
         if device.kind == "cpu":
             reasons += _needs_of_the_cpu_template(device, stack)
-        else:
-            reasons.append(Reason("device", f"device {device.kind}: measured on cpu alone so far"))
-        if spec.mla is not None:
-            reasons.append(Reason("mla", "mla: latent attention needs kernels of its own"))
         if spec.has_sinks:
             reasons.append(Reason("has_sinks", "has_sinks: FlexAttention has no sink term"))
-        if spec.kv_dtype not in (None, spec.dtype):
-            text = f"kv_dtype {spec.kv_dtype}: query, key and value must share {spec.dtype}"
-            reasons.append(Reason("kv_dtype", text))
         return Support(tuple(reasons))
 
-    def prepare(self, variant: Variant, spec: AttentionSpec, batch: PagedBatch) -> Launch:  # noqa: ARG002
+    def prepare(self, variant: Variant, spec: AttentionSpec, batch: PagedBatch) -> Launch:
         """Bind to a batch; the first `run` of a new kind of shape compiles."""
         return _Compiled(spec, batch)
 
@@ -89,21 +80,15 @@ class _Compiled:
 
     def plan(self) -> None:
         """Lengths to the places of tokens and to the block mask."""
-        import torch
         from torch.nn.attention.flex_attention import create_block_mask
 
         batch = self.batch
-        starts = batch.query_start_loc
-        new_tokens = starts[1:] - starts[:-1]
-        width = int((batch.query_start_loc_cpu[1:] - batch.query_start_loc_cpu[:-1]).max())
-        offsets = torch.arange(width, device=starts.device)
-        self.taken = offsets[None, :] < new_tokens[:, None]
-        index = starts[:-1, None] + offsets[None, :]
-        self.query_index = torch.where(self.taken, index, torch.zeros_like(index))
-        cached, lens = _fixed_size(batch.seq_lens - new_tokens), _fixed_size(batch.seq_lens)
+        self.padded = PaddedQuery(batch)
+        cached, lens = _fixed_size(self.padded.cached), _fixed_size(batch.seq_lens)
+        rows, width = self.padded.positions.shape
         self.block_mask = create_block_mask(
             _mask_mod(self.spec, cached, lens),
-            B=len(new_tokens),
+            B=rows,
             H=None,
             Q_LEN=width,
             KV_LEN=batch.block_table.shape[1] * batch.pages.size,
@@ -115,7 +100,7 @@ class _Compiled:
         """Gather, attend, and put the padded output's real rows back."""
         batch = self.batch
         output = self.attend(
-            batch.query[self.query_index].transpose(1, 2),
+            self.padded.pad(batch.query),
             gather_pages(batch.key_cache, batch.block_table, batch.pages),
             gather_pages(batch.value_cache, batch.block_table, batch.pages),
             score_mod=self.score_mod,
@@ -123,7 +108,7 @@ class _Compiled:
             scale=batch.softmax_scale,
             enable_gqa=self.spec.num_q_heads != self.spec.num_kv_heads,
         )
-        batch.output.copy_(output.transpose(1, 2)[self.taken])
+        batch.output.copy_(self.padded.unpad(output))
 
 
 @lru_cache(maxsize=1)
@@ -165,7 +150,7 @@ def _mask_mod(
     # object for a symbol, and torch 2.13's C++ template does not compile with one more symbol.
     causal, window, chunk = spec.causal, spec.sliding_window, spec.attention_chunk
 
-    def seen(row: Tensor, head: Tensor, query_index: Tensor, key: Tensor) -> Tensor:  # noqa: ARG001
+    def seen(row: Tensor, head: Tensor, query_index: Tensor, key: Tensor) -> Tensor:
         query = query_index + cached[row]
         mask = key < lens[row]
         if causal:

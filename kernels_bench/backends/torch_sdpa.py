@@ -8,17 +8,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from kernels_bench.backends._torch import ANY_PAGES, PaddedQuery, torch_refusals
 from kernels_bench.gather import gather_pages
-from kernels_bench.spec import AttentionSpec, Device, Pages, Phase, Reason, Stack, Support, Variant
+from kernels_bench.spec import AttentionSpec, Device, Phase, Reason, Stack, Support, Variant
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from kernels_bench.backends.base import Launch, PagedBatch
 
-_PAGES = tuple(Pages(size) for size in (16, 32, 64, 128, 256))
-_PADDED = Variant("padded", ("torch",), _PAGES, graph_phases=frozenset())
-_PER_REQUEST = Variant("per_request", ("torch",), _PAGES, graph_phases=frozenset())
+_PADDED = Variant("padded", ("torch",), ANY_PAGES, graph_phases=frozenset())
+_PER_REQUEST = Variant("per_request", ("torch",), ANY_PAGES, graph_phases=frozenset())
 
 
 class TorchSdpa:
@@ -26,32 +26,23 @@ class TorchSdpa:
 
     name = "torch_sdpa"
 
-    def variants(self, device: Device, spec: AttentionSpec, stack: Stack) -> tuple[Variant, ...]:  # noqa: ARG002
+    def variants(self, device: Device, spec: AttentionSpec, stack: Stack) -> tuple[Variant, ...]:
         """Both, wherever torch runs."""
         return (_PADDED, _PER_REQUEST)
 
     def supports(
         self,
-        variant: Variant,  # noqa: ARG002
+        variant: Variant,
         device: Device,
         spec: AttentionSpec,
-        phase: Phase,  # noqa: ARG002
+        phase: Phase,
         stack: Stack,
     ) -> Support:
         """All but soft caps, quantised caches and MLA: a mask expresses the rest."""
-        reasons = []
-        if "torch" not in stack:
-            reasons.append(Reason("package", "torch: not installed"))
-        if device.kind != "cpu":
-            reasons.append(Reason("device", f"device {device.kind}: measured on cpu alone so far"))
-        if spec.mla is not None:
-            reasons.append(Reason("mla", "mla: latent attention needs kernels of its own"))
+        reasons = torch_refusals(device, spec, stack)
         if spec.logit_softcap is not None:
             text = f"logit_softcap {spec.logit_softcap:g}: torch's SDPA cannot cap logits"
             reasons.append(Reason("logit_softcap", text))
-        if spec.kv_dtype not in (None, spec.dtype):
-            text = f"kv_dtype {spec.kv_dtype}: query, key and value must share {spec.dtype}"
-            reasons.append(Reason("kv_dtype", text))
         return Support(tuple(reasons))
 
     def prepare(self, variant: Variant, spec: AttentionSpec, batch: PagedBatch) -> Launch:
@@ -67,29 +58,19 @@ class _Padded:
 
     def plan(self) -> None:
         """Lengths to masks and to the places of tokens in the padded query."""
-        import torch
-
         batch = self.batch
-        starts = batch.query_start_loc
-        new_tokens = starts[1:] - starts[:-1]
-        width = int((batch.query_start_loc_cpu[1:] - batch.query_start_loc_cpu[:-1]).max())
-        offsets = torch.arange(width, device=starts.device)
-        self.taken = offsets[None, :] < new_tokens[:, None]  # [B, width]
-        index = starts[:-1, None] + offsets[None, :]
-        self.query_index = torch.where(self.taken, index, torch.zeros_like(index))
+        self.padded = PaddedQuery(batch)
         num_keys = batch.block_table.shape[1] * batch.pages.size
-        cached = batch.seq_lens - new_tokens
-        positions = cached[:, None] + offsets[None, :]
-        self.mask = _mask(self.spec, batch, positions, batch.seq_lens, num_keys)
+        self.mask = _mask(self.spec, batch, self.padded.positions, batch.seq_lens, num_keys)
 
     def run(self) -> None:
         """Gather, attend, and put the padded output's real rows back."""
         batch = self.batch
-        query = batch.query[self.query_index].transpose(1, 2)  # [B, Hq, width, D]
         key = gather_pages(batch.key_cache, batch.block_table, batch.pages)
         value = gather_pages(batch.value_cache, batch.block_table, batch.pages)
+        query = self.padded.pad(batch.query)
         output = _attend(self.spec, batch, query, key, value, self.mask)
-        batch.output.copy_(output.transpose(1, 2)[self.taken])
+        batch.output.copy_(self.padded.unpad(output))
 
 
 @dataclass(frozen=True)
