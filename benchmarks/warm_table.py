@@ -36,17 +36,14 @@ def main() -> None:
     print(
         f"`python benchmarks/warm_table.py {' '.join(arguments)}`, {first['measured_at'][:10]}.\n"
     )
-    print(
-        f"{device['name']}, {device['arch']}, {device['multiprocessors']} cores or multiprocessors;",
-        end=" ",
-    )
-    print(", ".join(f"{name} {version}" for name, version in runs[0].versions.items()) + ".\n")
+    cores = f"{device['multiprocessors']} cores or multiprocessors"
+    versions = ", ".join(f"{name} {version}" for name, version in runs[0].versions.items())
+    print(f"{device['name']}, {device['arch']}, {cores}; {versions}.\n")
     print("Time of one layer, ± the robust spread of the ratios to the incumbent; two runs.\n")
     print_table(runs)
     for number, run in enumerate(runs, 1):
-        print(
-            f"\nRun {number}: {run.measured} outcomes in {run.elapsed_s:.0f} s. {run.decision['why']}."
-        )
+        print(f"\nRun {number}: {run.measured} outcomes in {run.elapsed_s:.0f} s.")
+        print(f"{run.decision['why']}.")
 
 
 def tune(arguments: list[str]) -> Run:

@@ -99,8 +99,10 @@ def _answer(report: Report, found: FoundDevice, settings: Settings, location: Lo
     """What `choose` says from now on, so that the two never differ."""
     asked = Asked(report.question, found, replace(settings, backend=None))
     choice = choose(asked, location.path)
-    if report.decision is not None or not report.plan.situation.can_run:
+    if report.decision is not None:
         return choice
+    if not report.plan.situation.can_run:
+        return replace(choice, why="nobody can run this model here")
     return replace(choice, why=f"{report.why}; {choice.why}")
 
 
