@@ -7,12 +7,13 @@ Importing this package brings in no torch, and touches no GPU, disk, clock or lo
 from __future__ import annotations
 
 from autotune._store import CacheError, Location, locate
-from autotune.chooser import Asked, choose
+from autotune.chooser import choose
 from autotune.decision import Choice, Decision
 from autotune.errors import ModelError, NoBackendError, ProfileError, UsageError
 from autotune.keys import Question
 from autotune.models import ModelConfig, ModelRequest, load_model
 from autotune.settings import Settings, read_settings
+from autotune.today import Asked
 from kernels_bench.devices import find_device, find_devices
 from kernels_bench.errors import AutotuneError, DeviceError
 

@@ -137,8 +137,11 @@ class _Child:
     """One measuring process and the pipe to it."""
 
     def __init__(self) -> None:
+        try:
+            self._output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives with the child
+        except OSError as error:
+            raise WorkerError(f"no room for the measuring process's output: {error}") from error
         self.connection, theirs = Pipe()
-        self._output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives with the child
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "kernels_bench.worker", str(theirs.fileno())],

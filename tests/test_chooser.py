@@ -22,13 +22,14 @@ from fakes import (
 
 from autotune import records
 from autotune._store import CacheCorruptError, CacheError, Store, list_decisions
-from autotune.chooser import Asked, choose
+from autotune.chooser import choose
 from autotune.decision import Choice
 from autotune.errors import UsageError
 from autotune.keys import Question
-from autotune.models import ModelConfig
+from autotune.models import ModelConfig, ModelRequest, load_model
 from autotune.profiles import BALANCED
 from autotune.settings import Settings
+from autotune.today import Asked
 from autotune.tuner import Job, warm
 from autotune.wishes import Wishes
 from kernels_bench.backends import find_backends
@@ -202,7 +203,14 @@ def test_a_model_that_nobody_can_run(file: Path) -> None:
     model = make_model(unsupported=(reason,))
     choice = ask(file, model=model)
     assert (choice.state, choice.backend) == ("default", None)
-    assert choice.why == f"no backend can run this model: {reason.text}"
+    assert choice.why == f"no backend can run tiny: {reason.text}"
+
+
+def test_a_layer_that_nobody_can_run_is_answered_with_every_reason(file: Path) -> None:
+    choice = ask(file, model=load_model(ModelRequest("deepseek-v3")))
+    assert (choice.state, choice.backend) == ("default", None)
+    assert choice.why.startswith("no backend can run deepseek-v3 here: torch_sdpa: mla: latent")
+    assert "torch_flex: mla: latent" in choice.why
     with pytest.raises(UsageError, match="no softmax attention"):
         ask(file, model=model, backend="torch_sdpa", strict=True)
 

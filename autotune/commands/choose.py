@@ -7,7 +7,7 @@ import json
 import click
 
 from autotune._store import Location
-from autotune.chooser import Asked, choose
+from autotune.chooser import choose
 from autotune.commands.options import (
     Target,
     cache_option,
@@ -19,6 +19,7 @@ from autotune.commands.options import (
 from autotune.decision import Choice
 from autotune.payload import choice_payload
 from autotune.text import choice_lines
+from autotune.today import Asked
 from kernels_bench.devices import find_device
 
 _NOT_HIT = 4

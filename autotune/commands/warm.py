@@ -9,7 +9,7 @@ from dataclasses import replace
 import click
 
 from autotune._store import Location, Store
-from autotune.chooser import Asked, choose
+from autotune.chooser import choose
 from autotune.commands.options import (
     Duration,
     Target,
@@ -28,6 +28,7 @@ from autotune.report import print_plan, print_report
 from autotune.run_payload import plans_payload, report_payload
 from autotune.settings import Settings
 from autotune.text import device_text
+from autotune.today import Asked
 from autotune.tuner import Job, Report, look_around, warm
 from autotune.wishes import Wishes
 from kernels_bench.bench import Bench

@@ -1,0 +1,129 @@
+"""What this machine can run today: the question put to backends one by one, without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from autotune.keys import Question
+from autotune.policy import Candidate
+from autotune.settings import Settings
+from autotune.wishes import Wishes
+from kernels_bench.backends import Broken, find_backend
+from kernels_bench.backends.base import Backend
+from kernels_bench.candidates import ask, choose_pages
+from kernels_bench.devices import FoundDevice
+from kernels_bench.spec import Phase, Reason, Stack, Variant
+from kernels_bench.stack import version_of
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question, on a device, under a user's settings."""
+
+    question: Question
+    found: FoundDevice
+    settings: Settings = field(default_factory=Settings)
+    strict: bool = False
+    """An override that cannot run is an error instead of a warning."""
+
+
+class Today:
+    """Versions as they are now, looked up when asked for."""
+
+    def __init__(self, found: FoundDevice) -> None:
+        self._found = found
+        self._known: dict[str, str | None] = {}
+
+    def version(self, name: str) -> str | None:
+        """None: not installed."""
+        if name not in self._known:
+            self._known[name] = version_of(name, self._found)
+        return self._known[name]
+
+    def stack(self, names: Iterable[str]) -> Stack:
+        """Of these names alone: a start needs no list of everything that is installed."""
+        found = {name: self.version(name) for name in names}
+        return {name: version for name, version in found.items() if version is not None}
+
+
+def variant_today(asked: Asked, candidate: Candidate, stack: Stack) -> Variant | str:
+    """The candidate's variant as it is today, or why it cannot run."""
+    answers = _answers(asked, candidate.backend, stack)
+    if isinstance(answers, Broken):
+        return answers.message
+    for answer in answers:
+        if answer.variant.name == candidate.variant:
+            return answer.variant if not answer.reasons else reason_texts(answer.reasons)
+    return "it has no such variant any more"
+
+
+def first_able(asked: Asked, name: str, stack: Stack) -> tuple[Candidate, Variant] | None:
+    """The first variant of a backend that can run every kind of layer."""
+    answers = _answers(asked, name, stack)
+    if isinstance(answers, Broken):
+        return None
+    pinned = next((spec.page_size for spec in asked.question.model.specs), None)
+    for answer in answers:
+        pages = choose_pages(answer.variant, pinned)
+        if pages is not None and not answer.reasons:
+            return Candidate(name, answer.variant.name, pages), answer.variant
+    return None
+
+
+def why_not(asked: Asked, name: str, stack: Stack) -> str:
+    """Every reason of every variant of a backend that cannot run."""
+    match _answers(asked, name, stack):
+        case Broken(message=message):
+            return message
+        case answers:
+            said = (reason for answer in answers for reason in answer.reasons)
+            return reason_texts((*asked.question.model.unsupported, *said))
+
+
+def reason_texts(reasons: Iterable[Reason]) -> str:
+    """Each text once, in one line."""
+    return ", ".join(dict.fromkeys(reason.text for reason in reasons))
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What one variant says to the whole question."""
+
+    variant: Variant
+    reasons: tuple[Reason, ...]
+    """Of every layer kind and phase, each once; none: it can run."""
+
+
+def _answers(asked: Asked, name: str, stack: Stack) -> tuple[_Answer, ...] | Broken:
+    """Load one backend and ask it; its variants in its own order."""
+    backend = find_backend(name)
+    if backend is None:
+        return Broken(name, "no such backend is installed")
+    if isinstance(backend, Broken):
+        return backend
+    try:
+        return tuple(
+            _Answer(variant, _refusals(backend, variant, asked, stack))
+            for variant in _variants(backend, asked, stack)
+        )
+    except Exception as error:  # a plug-in's code: whatever it raises is its reason
+        return Broken(name, f"asked, it raised {type(error).__name__}: {error}")
+
+
+def _variants(backend: Backend, asked: Asked, stack: Stack) -> Iterable[Variant]:
+    """Each name once, though several kinds of layer have it."""
+    device, specs = asked.found.device, asked.question.model.specs
+    named = {v.name: v for spec in specs for v in backend.variants(device, spec, stack)}
+    return named.values()
+
+
+def _refusals(backend: Backend, variant: Variant, asked: Asked, stack: Stack) -> tuple[Reason, ...]:
+    model, device = asked.question.model, asked.found.device
+    reasons = dict.fromkeys(model.unsupported)
+    for spec in model.specs:
+        for phase in Phase:
+            support = ask(backend, variant, device, spec, phase, stack).support
+            reasons.update(dict.fromkeys(support.reasons))
+    wishes = Wishes(asked.question.engine, asked.settings.disabled)
+    return (*reasons, *wishes.refusals(backend.name, variant))
