@@ -13,11 +13,11 @@ from autotune.errors import UsageError
 from autotune.incumbents import default_order
 from autotune.keys import device_key
 from autotune.policy import Candidate
-from autotune.today import Asked, Today, first_able, reason_texts, variant_today, why_not
+from autotune.today import Asked, first_able, reason_texts, variant_today, why_not
 from kernels_bench.backends import find_backend, find_backends
 from kernels_bench.method import METHOD
-from kernels_bench.spec import Variant
-from kernels_bench.stack import full_stack
+from kernels_bench.spec import Stack, Variant
+from kernels_bench.stack import find_stack, full_stack
 
 
 def choose(asked: Asked, cache_file: Path) -> Choice:
@@ -34,23 +34,31 @@ def choose(asked: Asked, cache_file: Path) -> Choice:
                 raise UsageError(refusal)
             case str() as refusal:
                 notes.append(refusal)
-    stored = find_decisions(cache_file, asked.question.text)
-    choice = _remembered(asked, stored) or _default(asked, _miss(asked, stored))
+    choice = _from_cache(asked, find_decisions(cache_file, asked.question.text))
     return replace(choice, why="; ".join([*notes, choice.why]))
 
 
-def _remembered(asked: Asked, stored: Iterable[StoredDecision]) -> Choice | None:
-    """The stored decision for this part, checked against what is installed today."""
+def _from_cache(asked: Asked, stored: Iterable[StoredDecision]) -> Choice:
+    """What is stored for this part, or else the default and why."""
     mine = [s for s in stored if s.decision.device_key == device_key(asked.found.device)]
+    if remembered := _remembered(asked, mine):
+        return remembered
+    if mine:
+        return _default(asked, "nobody who was measured can run here any more; run autotune warm")
+    return _default(asked, _miss(asked, {s.device.name for s in stored}))
+
+
+def _remembered(asked: Asked, mine: Iterable[StoredDecision]) -> Choice | None:
+    """A decision that is stored for this part, checked against what is installed today."""
     decisions = [d for s in mine if (d := records.decision_of(s)) is not None]
     if not decisions:
         return None
-    today = Today(asked.found)
-    exact = [d for d in decisions if not _drift(d, asked, today)]
-    decision = exact[0] if exact else decisions[0]  # newest first
-    drift = _drift(decision, asked, today)
+    # Of these names alone: a start needs no list of everything that is installed.
+    stack = find_stack(asked.found, {name for each in decisions for name in each.versions})
+    drifts = [(each, _drift(each, asked, stack)) for each in decisions]
+    newest = drifts[0]
+    decision, drift = next((pair for pair in drifts if not pair[1]), newest)
     state: State = "drifted" if drift else "exact"
-    stack = today.stack(decision.versions)
     refusals: list[str] = []
     for candidate in (decision.winner, *(r.candidate for r in decision.runners_up)):
         match variant_today(asked, candidate, stack):
@@ -65,12 +73,12 @@ def _remembered(asked: Asked, stored: Iterable[StoredDecision]) -> Choice | None
     return None
 
 
-def _drift(decision: Decision, asked: Asked, today: Today) -> list[str]:
+def _drift(decision: Decision, asked: Asked, stack: Stack) -> list[str]:
     """What changed since the measurement, with both values."""
     changed = [
         f"{name} was {then or 'absent'} and is {now or 'absent'}"
         for name, then in sorted(decision.versions.items())
-        if (now := today.version(name)) != then
+        if (now := stack.get(name)) != then
     ]
     if decision.method != METHOD:
         changed.append(f"the measuring method was {decision.method} and is {METHOD}")
@@ -82,16 +90,19 @@ def _drift(decision: Decision, asked: Asked, today: Today) -> list[str]:
 
 def _default(asked: Asked, why: str) -> Choice:
     """What the engine would take by itself; None of ours where that is an engine's own rule."""
-    if asked.question.engine != "any":
+    model = asked.question.model
+    if model.unsupported:
+        why = f"no backend can run {model.name}: {reason_texts(model.unsupported)}"
+    if model.unsupported or asked.question.engine != "any":
         return _choice(asked, "default", None, None, why, None)
     stack = full_stack(asked.found)
     here = [n for n in default_order(asked.found.device) if find_backend(n) is not None]
     for name in here:
         if able := first_able(asked, name, stack):
             return _choice(asked, "default", *able, why, None)
-    if here and not asked.question.model.unsupported:
+    if here:
         said = "; ".join(f"{name}: {why_not(asked, name, stack)}" for name in here)
-        why = f"no backend can run {asked.question.model.name} here: {said}"
+        why = f"no backend can run {model.name} here: {said}"
     return _choice(asked, "default", None, None, why, None)
 
 
@@ -108,19 +119,13 @@ def _override(asked: Asked, name: str) -> Choice | str:
     return f"AUTOTUNE_BACKEND={name} cannot be taken: {why_not(asked, name, stack)}; known: {known}"
 
 
-def _miss(asked: Asked, stored: Iterable[StoredDecision]) -> str:
-    """Why the cache has no answer, and what to do about it."""
-    model = asked.question.model
-    if model.unsupported:
-        return f"no backend can run {model.name}: {reason_texts(model.unsupported)}"
-    mine = [s for s in stored if s.decision.device_key == device_key(asked.found.device)]
-    if mine:
-        return "nobody who was measured can run here any more; run autotune warm"
-    others = sorted({s.device.name for s in stored})
-    elsewhere = f" (measured on {', '.join(others)})" if others else ""
+def _miss(asked: Asked, elsewhere: Iterable[str]) -> str:
+    """Why the cache has no answer, and what to do about it; `elsewhere` are other devices."""
+    names = ", ".join(sorted(elsewhere))
+    measured = f" (measured on {names})" if names else ""
     return (
-        f"nothing is measured for {model.name} on {asked.found.device.name}{elsewhere};"
-        " autotune warm measures it"
+        f"nothing is measured for {asked.question.model.name} on {asked.found.device.name}"
+        f"{measured}; autotune warm measures it"
     )
 
 
@@ -135,7 +140,6 @@ def _choice(
     question = asked.question
     return Choice(
         state=state,
-        backend=None if candidate is None else candidate.backend,
         why=why,
         engine=question.engine,
         profile=question.profile,

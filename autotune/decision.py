@@ -42,10 +42,9 @@ class Decision:
 
 @dataclass(frozen=True)
 class Choice:
-    """What a start gets. `backend` None: the engine's own rule, unknown to us."""
+    """What a start gets."""
 
     state: State
-    backend: str | None
     why: str
     engine: str
     profile: str
@@ -55,9 +54,14 @@ class Choice:
     decision: Decision | None = None
     """What was measured; None for an override and the default."""
     candidate: Candidate | None = None
-    """Variant and pages of `backend`."""
+    """None: the engine's own rule, unknown to us."""
     engine_options: Mapping[str, object] | None = None
     """The engine's own names and values; None where it has none for this choice."""
+
+    @property
+    def backend(self) -> str | None:
+        """The candidate's name."""
+        return None if self.candidate is None else self.candidate.backend
 
     @property
     def is_measured(self) -> bool:

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from autotune.models import ModelConfig, spec_key
+from kernels_bench.candidates import Entrant
 from kernels_bench.method import METHOD
-from kernels_bench.spec import AttentionSpec, Device, Pages, Stack, Variant
+from kernels_bench.spec import AttentionSpec, Device, Stack
 
 
 @dataclass(frozen=True)
@@ -63,20 +64,19 @@ def measurement_key(
     device: Device,
     spec: AttentionSpec,
     workload: str,
-    candidate: tuple[str, Variant, Pages],
+    entrant: Entrant,
     stack: Stack,
 ) -> str:
-    """Everything that a measurement's numbers belong to. `candidate` starts with the backend."""
-    backend, variant, pages = candidate
+    """Everything that a measurement's numbers belong to."""
     return canonical(
         {
-            "backend": backend,
+            "backend": entrant.backend,
             "device": json.loads(device_key(device)),
             "method": METHOD,
-            "pages": [pages.size, pages.layout],
+            "pages": [entrant.pages.size, entrant.pages.layout],
             "spec": json.loads(spec_key(spec)),
-            "variant": variant.name,
-            "versions": versions_of(variant.packages, stack),
+            "variant": entrant.variant.name,
+            "versions": versions_of(entrant.variant.packages, stack),
             "workload": workload,
         }
     )

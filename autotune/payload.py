@@ -8,7 +8,7 @@ from typing import TypeAlias
 from autotune import records
 from autotune._store import MeasurementRow, StoredDecision
 from autotune.decision import Choice, Decision
-from kernels_bench.spec import Device, Pages
+from kernels_bench.spec import Device, Pages, Reason
 
 SCHEMA = 1
 Json: TypeAlias = dict[str, object]
@@ -98,6 +98,11 @@ def measurement_payload(row: MeasurementRow) -> Json:
     for name in ("key", "device_key"):
         del fields[name]
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def reasons_payload(reasons: tuple[Reason, ...]) -> list[Json]:
+    """Field for code, text for people."""
+    return [dataclasses.asdict(reason) for reason in reasons]
 
 
 def device_payload(device: Device) -> Json:

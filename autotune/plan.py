@@ -12,7 +12,7 @@ from autotune.wishes import Wishes
 from kernels_bench.candidates import Answer, Survey
 from kernels_bench.devices import FoundDevice
 from kernels_bench.grid import Grid
-from kernels_bench.messages import Entrant, Task
+from kernels_bench.messages import Task
 from kernels_bench.race import Rules
 from kernels_bench.spec import AttentionSpec, Phase, Reason, Stack, Support
 from kernels_bench.workload import Workload
@@ -33,15 +33,7 @@ class Situation:
 
     def place(self, answer: Answer) -> Place:
         """Where an answer's measurements belong."""
-        return Place(
-            self.found.device,
-            answer.spec,
-            answer.phase,
-            answer.backend,
-            answer.variant,
-            answer.pages,
-            self.stack,
-        )
+        return Place(self.found.device, answer.spec, answer.phase, answer.entrant, self.stack)
 
     def packages(self) -> tuple[str, ...]:
         """Every package that the survey looked at."""
@@ -70,7 +62,7 @@ class Step:
     @property
     def labels(self) -> tuple[str, ...]:
         """The names of its candidates, for people."""
-        return tuple(answer.label for answer in self.answers)
+        return tuple(answer.entrant.label for answer in self.answers)
 
 
 @dataclass(frozen=True)
@@ -101,7 +93,7 @@ class Plan:
 
     def task(self, step: Step, rules: Rules) -> Task:
         """A step as the measuring process takes it."""
-        entrants = tuple(Entrant(a.backend, a.variant, a.pages) for a in step.answers)
+        entrants = tuple(answer.entrant for answer in step.answers)
         found = self.situation.found
         return Task(found.device, found.selector, step.spec, step.workload, entrants, rules)
 

@@ -63,13 +63,17 @@ class Ranked:
 class Verdict:
     """What the evidence says."""
 
-    winner: Ranked
     incumbent: Candidate
     ranking: tuple[Ranked, ...]
     """Everyone legal, the winner first, then by score."""
     tie: bool
     """The runner-up is within the promotion margin of the winner."""
     why: str
+
+    @property
+    def winner(self) -> Ranked:
+        """The first of the ranking."""
+        return self.ranking[0]
 
     @property
     def speedup_vs_default(self) -> float:
@@ -88,10 +92,10 @@ def decide(
     evidence: Sequence[Evidence], weights: Mapping[str, float], order: tuple[str, ...]
 ) -> Verdict | NoVerdict:
     """Weigh the evidence; `order` is the default's, best first."""
-    costs = _costs(evidence)
-    legal = sorted(costs, key=lambda candidate: rank(order, candidate.backend))
     if not evidence:
         return NoVerdict("nothing was measured")
+    costs = _costs(evidence)
+    legal = sorted(costs, key=lambda candidate: rank(order, candidate.backend))
     if not legal:
         return NoVerdict("no candidate was right and timed on every workload measured")
     incumbent = legal[0]
@@ -101,7 +105,7 @@ def decide(
     tie = is_tie(winner, others)
     num_workloads = len({item.workload for item in evidence})
     why = _explain(winner, others, incumbent, num_workloads)
-    return Verdict(winner, incumbent, (winner, *others), tie, why)
+    return Verdict(incumbent, (winner, *others), tie, why)
 
 
 def is_tie(winner: Ranked, others: Sequence[Ranked]) -> bool:

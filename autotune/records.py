@@ -28,6 +28,7 @@ from autotune.stored_json import (
     read_runners_up,
     read_versions,
 )
+from kernels_bench.candidates import Entrant
 from kernels_bench.method import METHOD
 from kernels_bench.spec import (
     AttentionSpec,
@@ -35,13 +36,11 @@ from kernels_bench.spec import (
     Failed,
     FailureKind,
     Outcome,
-    Pages,
     Phase,
     Reason,
     Rejected,
     Stack,
     Timed,
-    Variant,
     Wrong,
 )
 
@@ -80,33 +79,31 @@ class Place:
     device: Device
     spec: AttentionSpec
     phase: Phase
-    backend: str
-    variant: Variant
-    pages: Pages
+    entrant: Entrant
     stack: Stack
 
     def key(self, workload: str | None) -> str:
         """Unique text; a refusal is one for the whole phase."""
-        candidate = (self.backend, self.variant, self.pages)
         what = workload if workload is not None else f"phase {self.phase.value}"
-        return measurement_key(self.device, self.spec, what, candidate, self.stack)
+        return measurement_key(self.device, self.spec, what, self.entrant, self.stack)
 
 
 def measurement_row(
     place: Place, workload: str | None, outcome: Outcome, origin: Provenance
 ) -> MeasurementRow:
     """One outcome; columns of the other cases stay NULL."""
+    entrant = place.entrant
     row = MeasurementRow(
         key=place.key(workload),
         device_key=device_key(place.device),
         spec_key=spec_key(place.spec),
         phase=place.phase.value,
         workload=workload,
-        backend=place.backend,
-        variant=place.variant.name,
-        page_size=place.pages.size,
-        page_layout=place.pages.layout,
-        versions=canonical(versions_of(place.variant.packages, place.stack)),
+        backend=entrant.backend,
+        variant=entrant.variant.name,
+        page_size=entrant.pages.size,
+        page_layout=entrant.pages.layout,
+        versions=canonical(versions_of(entrant.variant.packages, place.stack)),
         method=METHOD,
         outcome=type(outcome).__name__.lower(),
         provenance=origin,

@@ -51,10 +51,10 @@ def print_report(report: Report, choice: Choice, cache_file: str) -> None:
 
 def print_measurements(observed: Sequence[Observed]) -> None:
     """A row a workload, a column a candidate."""
-    labels = list(dict.fromkeys(item.answer.label for item in observed))
+    labels = list(dict.fromkeys(item.answer.entrant.label for item in observed))
     rows = []
     for (kind, workload), group in groupby(observed, lambda item: (item.kind, item.workload)):
-        cells = {item.answer.label: outcome_text(item.outcome) for item in group}
+        cells = {item.answer.entrant.label: outcome_text(item.outcome) for item in group}
         rows.append([kind, workload, *(cells.get(label, "") for label in labels)])
     print_table(
         "Time of one layer",

@@ -53,7 +53,6 @@ class Allowance:
     """A `time.monotonic` moment."""
     remeasure: bool = False
     """Measure again what is stored."""
-    rules: Rules = field(default_factory=Rules)
 
 
 @dataclass
@@ -108,7 +107,7 @@ class Run:
             who = "inputs" if doing.entrant is None else labels[doing.entrant]
             self.on_progress(Progress(number, total, f"{step.name}: {doing.doing} {who}"))
 
-        task = self.plan.task(step, allowance.rules)
+        task = self.plan.task(step, Rules())
         return self.bench.measure(task, allowance.deadline, tell)
 
     def _leave_out(self, steps: tuple[Step, ...], why: str) -> None:

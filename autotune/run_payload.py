@@ -6,7 +6,14 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 from autotune.decision import Choice
-from autotune.payload import SCHEMA, Json, choice_payload, device_payload, pages_payload
+from autotune.payload import (
+    SCHEMA,
+    Json,
+    choice_payload,
+    device_payload,
+    pages_payload,
+    reasons_payload,
+)
 from autotune.plan import Plan, Situation
 from autotune.run import Observed
 from autotune.tuner import Report
@@ -96,8 +103,7 @@ def observed_payload(item: Observed) -> Json:
         case Failed(kind, message):
             return place | {"outcome": "failed", "error": kind, "message": message}
         case Rejected(reasons):
-            texts = [reason.text for reason in reasons]
-            return place | {"outcome": "rejected", "reasons": texts}
+            return place | {"outcome": "rejected", "reasons": reasons_payload(reasons)}
 
 
 def survey_payload(situation: Situation) -> list[Json]:
@@ -110,7 +116,7 @@ def survey_payload(situation: Situation) -> list[Json]:
             "spec": situation.kind_of(answer.spec),
             "phase": answer.phase.value,
             "supported": bool(answer.support),
-            "reasons": [dataclasses.asdict(reason) for reason in answer.support.reasons],
+            "reasons": reasons_payload(answer.support.reasons),
         }
         for answer in situation.survey.answers
     ]
@@ -131,5 +137,5 @@ def _refused(backend: str, reasons: tuple[Reason, ...]) -> Json:
         "spec": None,
         "phase": None,
         "supported": False,
-        "reasons": [dataclasses.asdict(reason) for reason in reasons],
+        "reasons": reasons_payload(reasons),
     }

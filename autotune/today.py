@@ -13,8 +13,8 @@ from kernels_bench.backends import Broken, find_backend
 from kernels_bench.backends.base import Backend
 from kernels_bench.candidates import ask, choose_pages
 from kernels_bench.devices import FoundDevice
+from kernels_bench.errors import one_line
 from kernels_bench.spec import Phase, Reason, Stack, Variant
-from kernels_bench.stack import version_of
 
 
 @dataclass(frozen=True)
@@ -26,25 +26,6 @@ class Asked:
     settings: Settings = field(default_factory=Settings)
     strict: bool = False
     """An override that cannot run is an error instead of a warning."""
-
-
-class Today:
-    """Versions as they are now, looked up when asked for."""
-
-    def __init__(self, found: FoundDevice) -> None:
-        self._found = found
-        self._known: dict[str, str | None] = {}
-
-    def version(self, name: str) -> str | None:
-        """None: not installed."""
-        if name not in self._known:
-            self._known[name] = version_of(name, self._found)
-        return self._known[name]
-
-    def stack(self, names: Iterable[str]) -> Stack:
-        """Of these names alone: a start needs no list of everything that is installed."""
-        found = {name: self.version(name) for name in names}
-        return {name: version for name, version in found.items() if version is not None}
 
 
 def variant_today(asked: Asked, candidate: Candidate, stack: Stack) -> Variant | str:
@@ -108,7 +89,7 @@ def _answers(asked: Asked, name: str, stack: Stack) -> tuple[_Answer, ...] | Bro
             for variant in _variants(backend, asked, stack)
         )
     except Exception as error:  # a plug-in's code: whatever it raises is its reason
-        return Broken(name, f"asked, it raised {type(error).__name__}: {error}")
+        return Broken(name, f"asked, it raised {one_line(error)}")
 
 
 def _variants(backend: Backend, asked: Asked, stack: Stack) -> Iterable[Variant]:

@@ -61,12 +61,16 @@ class Report:
     elapsed_s: float
 
 
-def look_around(job: Job, bench: Bench) -> Plan:
-    """Survey the backends in the measuring process and plan. Measures nothing."""
-    stack = full_stack(job.found)
-    request = AskAll(job.found.device, stack, job.model.specs, tuple(Phase))
-    survey = restrict(bench.survey(request), job.model, job.wishes)
-    return _plan(Situation(job.model, job.found, stack, survey), job.effort)
+def look_around(model: ModelConfig, found: FoundDevice, wishes: Wishes, bench: Bench) -> Situation:
+    """Survey the backends in the measuring process. Measures nothing."""
+    stack = full_stack(found)
+    answered = bench.survey(AskAll(found.device, stack, model.specs, tuple(Phase)))
+    return Situation(model, found, stack, restrict(answered, model, wishes))
+
+
+def plan_job(job: Job, bench: Bench) -> Plan:
+    """What `warm` would do, were nothing stored."""
+    return _plan(look_around(job.model, job.found, job.wishes, bench), job.effort)
 
 
 def warm(job: Job, store: Store, bench: Bench, on_progress: OnProgress = lambda _: None) -> Report:
@@ -75,7 +79,7 @@ def warm(job: Job, store: Store, bench: Bench, on_progress: OnProgress = lambda 
     An interruption keeps every workload that was finished; the next run goes on from there.
     """
     started = time.monotonic()
-    plan = look_around(job, bench)
+    plan = plan_job(job, bench)
     store.put_device(records.device_row(job.found.device))
     store.put_model(records.model_row(job.model))
     deadline = None if job.budget_s is None else started + job.budget_s

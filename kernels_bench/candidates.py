@@ -7,7 +7,22 @@ from dataclasses import dataclass
 
 from kernels_bench.backends import Broken, FoundBackends
 from kernels_bench.backends.base import Backend
+from kernels_bench.errors import one_line
 from kernels_bench.spec import AttentionSpec, Device, Pages, Phase, Reason, Stack, Support, Variant
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A candidate as it is to be measured."""
+
+    backend: str
+    variant: Variant
+    pages: Pages
+
+    @property
+    def label(self) -> str:
+        """For people: "torch_sdpa:padded"."""
+        return f"{self.backend}:{self.variant.name}"
 
 
 @dataclass(frozen=True)
@@ -23,9 +38,9 @@ class Answer:
     support: Support
 
     @property
-    def label(self) -> str:
-        """For people: "torch_sdpa:padded"."""
-        return f"{self.backend}:{self.variant.name}"
+    def entrant(self) -> Entrant:
+        """Who would be measured."""
+        return Entrant(self.backend, self.variant, self.pages)
 
 
 @dataclass(frozen=True)
@@ -52,7 +67,7 @@ def survey(
         try:
             answers += tuple(_ask(backend, device, stack, specs, phases))  # all of them or none
         except Exception as error:  # a plug-in's code: whatever it raises is its reason
-            broken.append(Broken(backend.name, f"asked, it raised {type(error).__name__}: {error}"))
+            broken.append(Broken(backend.name, f"asked, it raised {one_line(error)}"))
     names = tuple(backend.name for backend in found.backends)
     return Survey(tuple(answers), tuple(broken), names)
 

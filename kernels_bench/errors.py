@@ -10,6 +10,12 @@ The errors of deciding follow in `autotune/errors.py`.
 from __future__ import annotations
 
 
+def one_line(error: BaseException) -> str:
+    """Type and first line of what somebody else's code raised: a reason for people."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
+
+
 class AutotuneError(Exception):
     """A message says what happened, where, and what to do about it, in one or two lines."""
 

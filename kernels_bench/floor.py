@@ -60,9 +60,8 @@ def _best_s(act: Callable[[], object]) -> float:
 
 
 def _bytes(spec: AttentionSpec, request: Request) -> int:
-    kv_bytes = 2 if spec.kv_dtype is None else 1
     dims = spec.head_dim + spec.value_dim
-    seen = spec.num_kv_heads * dims * kv_bytes * _span(spec, request)
+    seen = spec.num_kv_heads * dims * spec.kv_element_bytes * _span(spec, request)
     return seen + request.new_tokens * spec.num_q_heads * dims * 2
 
 

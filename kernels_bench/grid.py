@@ -165,9 +165,8 @@ def _clip_segment(
 
 def kv_bytes(spec: AttentionSpec, workload: Workload) -> int:
     """Bytes of one layer's KV cache for the batch, at the length of its mean request."""
-    element_bytes = 2 if spec.kv_dtype is None else 1
     tokens = sum(segment.count * segment.total_tokens for segment in workload.segments)
-    return tokens * spec.num_kv_heads * (spec.head_dim + spec.value_dim) * element_bytes
+    return tokens * spec.num_kv_heads * (spec.head_dim + spec.value_dim) * spec.kv_element_bytes
 
 
 def scratch_bytes(device: Device) -> int:

@@ -5,24 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from kernels_bench.candidates import Survey
+from kernels_bench.candidates import Entrant, Survey
 from kernels_bench.race import Rules
-from kernels_bench.spec import AttentionSpec, Device, Outcome, Pages, Phase, Stack, Variant
+from kernels_bench.spec import AttentionSpec, Device, Outcome, Phase, Stack
 from kernels_bench.workload import Workload
-
-
-@dataclass(frozen=True)
-class Entrant:
-    """A candidate as it is to be measured."""
-
-    backend: str
-    variant: Variant
-    pages: Pages
-
-    @property
-    def label(self) -> str:
-        """For people: "torch_sdpa:padded"."""
-        return f"{self.backend}:{self.variant.name}"
 
 
 @dataclass(frozen=True)

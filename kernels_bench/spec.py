@@ -97,6 +97,11 @@ class AttentionSpec:
         return self.head_dim if self.head_dim_v is None else self.head_dim_v
 
     @property
+    def kv_element_bytes(self) -> int:
+        """Bytes of one number in the KV cache."""
+        return 2 if self.kv_dtype is None else 1
+
+    @property
     def scale(self) -> float:
         """What the logits are multiplied by."""
         return self.head_dim**-0.5 if self.softmax_scale is None else self.softmax_scale

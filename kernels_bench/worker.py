@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING
 
 from kernels_bench.backends import Broken, find_backend, find_backends
 from kernels_bench.batch import Batch, Contents, make_batches, make_contents
-from kernels_bench.candidates import survey
+from kernels_bench.candidates import Entrant, survey
+from kernels_bench.errors import one_line
 from kernels_bench.floor import Peaks, floor_us, measure_peaks
 from kernels_bench.gate import Truth, check, make_truth
 from kernels_bench.grid import kv_bytes, scratch_bytes
 from kernels_bench.messages import (
     AskAll,
-    Entrant,
     Event,
     Finished,
     HarnessFailed,
@@ -188,12 +188,6 @@ def failure(error: Exception) -> Failed:
     if isinstance(error, MemoryError) or out_of_memory:
         kind = "memory"
     return Failed(kind, one_line(error))
-
-
-def one_line(error: Exception) -> str:
-    """Type and first line of an error."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
 
 
 def _told_by_the_compiler(error: Exception) -> str:

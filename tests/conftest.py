@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 import pytest
+from cli_runs import CONFIG
 
 
 @pytest.fixture(autouse=True)
@@ -14,3 +16,18 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         if name.startswith("AUTOTUNE_"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("AUTOTUNE_CACHE", str(tmp_path / "autotune.db"))
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> str:
+    """A folder with the config.json of a small model."""
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(CONFIG))
+    return str(folder)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """What AUTOTUNE_CACHE names."""
+    return tmp_path / "autotune.db"

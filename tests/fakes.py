@@ -12,9 +12,9 @@ from autotune.models import ModelConfig
 from autotune.policy import Candidate
 from kernels_bench.backends import Broken, FoundBackends
 from kernels_bench.bench import Answer as BenchAnswer
-from kernels_bench.candidates import Survey, survey
+from kernels_bench.candidates import Entrant, Survey, survey
 from kernels_bench.devices import FoundDevice
-from kernels_bench.messages import AskAll, Entrant, Finished, Step, Task
+from kernels_bench.messages import AskAll, Finished, Step, Task
 from kernels_bench.spec import (
     AttentionSpec,
     Device,

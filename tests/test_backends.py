@@ -9,9 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fakes import FakeBackend
 
 import kernels_bench
-from kernels_bench.backends import Broken, find_backend, find_backends
+from kernels_bench.backends import Broken, FoundBackends, find_backend, find_backends
 from kernels_bench.backends.base import API, Backend
 from kernels_bench.candidates import ask, choose_pages, survey
 from kernels_bench.spec import AttentionSpec, Device, Mla, Pages, Phase, Reason, Support, Variant
@@ -112,13 +113,19 @@ def test_a_backend_that_raises_when_asked_is_broken_and_gives_no_half_answer() -
     assert answered == {*names(FOUND.backends), "works"}
 
 
+def test_a_reason_is_one_line_whatever_was_raised() -> None:
+    wordy = FakeBackend("wordy", raises="\n no GPU \n and a page of advice")
+    asked = survey(FoundBackends((wordy,)), CPU, STACK, (SPEC,), (Phase.DECODE,))
+    assert asked.broken == (Broken("wordy", "asked, it raised RuntimeError: no GPU"),)
+
+
 def test_a_survey_holds_every_question() -> None:
     asked = survey(FOUND, CPU, STACK, (SPEC, SPECS[1]), (Phase.DECODE, Phase.MIXED))
     assert asked.asked == tuple(names(FOUND.backends))
     for backend in FOUND.backends:
         own = [answer for answer in asked.answers if answer.backend == backend.name]
         assert len(own) == 4 * len(backend.variants(CPU, SPEC, STACK))
-        assert own[0].label == f"{backend.name}:{own[0].variant.name}"
+        assert own[0].entrant.label == f"{backend.name}:{own[0].variant.name}"
 
 
 class TakesPages:

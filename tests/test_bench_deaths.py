@@ -109,7 +109,8 @@ def test_who_hangs_has_failed_and_leaves_no_process_behind(note: Path) -> None:
 PARENT = """
 import sys
 from kernels_bench.bench import Bench
-from kernels_bench.messages import AskAll, Entrant, Task
+from kernels_bench.candidates import Entrant
+from kernels_bench.messages import AskAll, Task
 from kernels_bench.race import Rules
 from kernels_bench.spec import AttentionSpec, Device, Pages, Phase, Variant
 from kernels_bench.workload import parse_workload

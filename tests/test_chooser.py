@@ -47,11 +47,6 @@ RAISES = "'swift', raises='half a driver'"
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> Path:
-    return tmp_path / "autotune.db"
-
-
-@pytest.fixture
 def plugins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Two more backends, `swift` and `steady`."""
     folder = tmp_path / "plugins"

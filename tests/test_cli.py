@@ -27,20 +27,6 @@ def _without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AUTOTUNE_DISABLE_BACKENDS", "torch_flex")
 
 
-@pytest.fixture
-def tiny(tmp_path: Path) -> str:
-    folder = tmp_path / "tiny"
-    folder.mkdir()
-    (folder / "config.json").write_text(json.dumps(CONFIG))
-    return str(folder)
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    """What AUTOTUNE_CACHE names."""
-    return tmp_path / "autotune.db"
-
-
 def test_help_lists_every_command_in_the_order_of_use() -> None:
     said = run("--help").stdout
     places = [said.index(f"\n  {name} ") for name in ("warm", "choose", "backends", "cache")]

@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cli_runs import CONFIG, error, run
+from cli_runs import error, run
 
 from autotune._store import Store
-
-
-@pytest.fixture
-def tiny(tmp_path: Path) -> str:
-    folder = tmp_path / "tiny"
-    folder.mkdir()
-    (folder / "config.json").write_text(json.dumps(CONFIG))
-    return str(folder)
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    """What AUTOTUNE_CACHE names."""
-    return tmp_path / "autotune.db"
 
 
 @pytest.mark.parametrize(

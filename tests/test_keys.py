@@ -17,11 +17,12 @@ from autotune.keys import (
     versions_of,
 )
 from autotune.models import ModelConfig, ModelRequest, load_model, preset_names, spec_key
+from kernels_bench.candidates import Entrant
 from kernels_bench.method import METHOD
 from kernels_bench.spec import Pages, Variant
 
 PADDED = Variant("padded", ("torch",))
-CANDIDATE = ("torch_sdpa", PADDED, Pages(16))
+CANDIDATE = Entrant("torch_sdpa", PADDED, Pages(16))
 STACK = {"torch": "2.13.0", "numpy": "2.0"}
 KEY = measurement_key(CPU, FULL, "q1s1k", CANDIDATE, STACK)
 
@@ -99,11 +100,15 @@ def test_a_fine_tune_asks_the_same() -> None:
         measurement_key(CPU, FULL, "q1s1k", CANDIDATE, {"torch": "2.14.0"}),
         measurement_key(CPU, FULL, "q1s1k", CANDIDATE, {}),
         measurement_key(CPU, FULL, "q1s1k", CANDIDATE, {**STACK, "triton": "3.6.0"}),
-        measurement_key(CPU, FULL, "q1s1k", ("torch_sdpa", PADDED, Pages(32)), STACK),
-        measurement_key(CPU, FULL, "q1s1k", ("torch_sdpa", PADDED, Pages(16, "HND")), STACK),
-        measurement_key(CPU, FULL, "q1s1k", ("torch_flex", PADDED, Pages(16)), STACK),
+        measurement_key(CPU, FULL, "q1s1k", Entrant("torch_sdpa", PADDED, Pages(32)), STACK),
+        measurement_key(CPU, FULL, "q1s1k", Entrant("torch_sdpa", PADDED, Pages(16, "HND")), STACK),
+        measurement_key(CPU, FULL, "q1s1k", Entrant("torch_flex", PADDED, Pages(16)), STACK),
         measurement_key(
-            CPU, FULL, "q1s1k", ("torch_sdpa", replace(PADDED, name="other"), Pages(16)), STACK
+            CPU,
+            FULL,
+            "q1s1k",
+            Entrant("torch_sdpa", replace(PADDED, name="other"), Pages(16)),
+            STACK,
         ),
         measurement_key(CPU, FULL, "q1s2k", CANDIDATE, STACK),
         measurement_key(CPU, WINDOW, "q1s1k", CANDIDATE, STACK),

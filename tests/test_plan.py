@@ -24,9 +24,8 @@ from autotune.plan import restrict as restrict_survey
 from autotune.wishes import Wishes
 from kernels_bench.backends import FoundBackends
 from kernels_bench.backends.base import Backend
-from kernels_bench.candidates import Survey, survey
+from kernels_bench.candidates import Entrant, Survey, survey
 from kernels_bench.grid import CPU_FULL, CPU_QUICK, GPU_FULL, GPU_QUICK, Limits, make_grid
-from kernels_bench.messages import Entrant
 from kernels_bench.race import Rules
 from kernels_bench.spec import Pages, Phase, Reason
 

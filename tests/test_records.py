@@ -17,6 +17,7 @@ from autotune.keys import Question, spec_keys_of
 from autotune.models import spec_key
 from autotune.policy import Candidate, Ranked
 from autotune.records import Place
+from kernels_bench.candidates import Entrant
 from kernels_bench.method import METHOD
 from kernels_bench.spec import (
     Device,
@@ -32,7 +33,11 @@ from kernels_bench.spec import (
 )
 
 PLACE = Place(
-    CPU, FULL, Phase.DECODE, "torch_sdpa", Variant("padded", ("torch",)), Pages(16), {"torch": "2"}
+    CPU,
+    FULL,
+    Phase.DECODE,
+    Entrant("torch_sdpa", Variant("padded", ("torch",)), Pages(16)),
+    {"torch": "2"},
 )
 QUESTION = Question(make_model(FULL, WINDOW), "any", "balanced")
 DECISION = Decision(

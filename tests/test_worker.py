@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 from bench_tasks import DEVICE, task
 
-from kernels_bench.worker import failure, one_line, page_sets
+from kernels_bench.errors import one_line
+from kernels_bench.worker import failure, page_sets
 from kernels_bench.workload import parse_workload
 
 

@@ -8,11 +8,10 @@ import os
 import click
 
 from autotune.commands.options import Target, any_target_options, json_option
-from autotune.profiles import BALANCED
 from autotune.report import print_survey
 from autotune.run_payload import survey_payload
 from autotune.settings import read_settings
-from autotune.tuner import Job, look_around
+from autotune.tuner import look_around
 from autotune.wishes import Wishes
 from kernels_bench.bench import Bench
 from kernels_bench.devices import find_device
@@ -24,9 +23,8 @@ from kernels_bench.devices import find_device
 def command(target: Target, as_json: bool) -> None:
     """List every variant of every backend with a yes, or all of its reasons."""
     wishes = Wishes(target.engine, read_settings(os.environ).disabled)
-    job = Job(target.model(), find_device(target.device), BALANCED, wishes)
     with Bench() as bench:
-        situation = look_around(job, bench).situation
+        situation = look_around(target.model(), find_device(target.device), wishes, bench)
     if as_json:
         click.echo(json.dumps(survey_payload(situation), indent=2))
     else:

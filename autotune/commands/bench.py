@@ -11,13 +11,12 @@ from autotune.commands.options import Target, json_option, target_options
 from autotune.commands.progress import show_progress
 from autotune.errors import NoBackendError
 from autotune.payload import SCHEMA
-from autotune.plan import make_plan
-from autotune.profiles import BALANCED
+from autotune.plan import Plan, make_plan
 from autotune.report import print_measurements
 from autotune.run import Observed, OnProgress, Progress
 from autotune.run_payload import observed_payload
 from autotune.settings import read_settings
-from autotune.tuner import Job, look_around
+from autotune.tuner import look_around
 from autotune.wishes import Wishes
 from kernels_bench.bench import Bench
 from kernels_bench.devices import find_device
@@ -39,9 +38,9 @@ def command(target: Target, texts: tuple[str, ...], as_json: bool) -> None:
     workloads = [parse_workload(text) for text in texts]
     grid = Grid(tuple(GridPoint(workload.text, workload) for workload in workloads))
     wishes = Wishes(target.engine, read_settings(os.environ).disabled)
-    job = Job(target.model(), find_device(target.device), BALANCED, wishes)
     with Bench() as bench, show_progress() as on_progress:
-        observed = _measure(job, grid, bench, on_progress)
+        situation = look_around(target.model(), find_device(target.device), wishes, bench)
+        observed = _measure(make_plan(situation, grid), bench, on_progress)
     if as_json:
         rows = [observed_payload(item) for item in observed]
         click.echo(json.dumps({"schema": SCHEMA, "outcomes": rows}, indent=2))
@@ -49,17 +48,16 @@ def command(target: Target, texts: tuple[str, ...], as_json: bool) -> None:
         print_measurements(observed)
 
 
-def _measure(job: Job, grid: Grid, bench: Bench, on_progress: OnProgress) -> tuple[Observed, ...]:
-    plan = make_plan(look_around(job, bench).situation, grid)
+def _measure(plan: Plan, bench: Bench, on_progress: OnProgress) -> tuple[Observed, ...]:
+    model, device = plan.situation.model, plan.situation.found.device
     if not plan.steps:
         raise NoBackendError(
-            f"no backend can run {job.model.name} on {job.found.device.name} with these"
+            f"no backend can run {model.name} on {device.name} with these"
             " workloads: autotune backends says why"
         )
     observed: list[Observed] = []
     for number, step in enumerate(plan.steps):
-        what = f"{step.kind} {step.workload.text}"
-        on_progress(Progress(number, len(plan.steps), what))
+        on_progress(Progress(number, len(plan.steps), step.name))
         match bench.measure(plan.task(step, Rules())):
             case Finished(outcomes):
                 observed += [
@@ -67,5 +65,5 @@ def _measure(job: Job, grid: Grid, bench: Bench, on_progress: OnProgress) -> tup
                     for answer, outcome in zip(step.answers, outcomes, strict=True)
                 ]
             case HarnessFailed(message):
-                click.echo(f"left out: {what}: {message}", err=True)
+                click.echo(f"left out: {step.name}: {message}", err=True)
     return tuple(observed)

@@ -29,7 +29,7 @@ from autotune.run_payload import plans_payload, report_payload
 from autotune.settings import Settings
 from autotune.text import device_text
 from autotune.today import Asked
-from autotune.tuner import Job, Report, look_around, warm
+from autotune.tuner import Job, Report, plan_job, warm
 from autotune.wishes import Wishes
 from kernels_bench.bench import Bench
 from kernels_bench.devices import FoundDevice, find_device, find_devices
@@ -116,7 +116,7 @@ def _rest(job: Job, started: float) -> Job:
 
 def _show_plans(jobs: list[Job], as_json: bool) -> None:
     with Bench() as bench:
-        plans = [look_around(job, bench) for job in jobs]
+        plans = [plan_job(job, bench) for job in jobs]
     if as_json:
         click.echo(json.dumps(plans_payload(plans), indent=2))
     else:

@@ -14,6 +14,7 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass
 
 from kernels_bench.backends.base import API, Backend
+from kernels_bench.errors import one_line
 
 ENTRY_POINTS = "attn_autotune.backends"
 
@@ -82,7 +83,7 @@ def _load(source: _Source) -> Backend | Broken:
             loaded = source.load()
     # A plug-in's import runs its code: whatever it raises, a wish to leave too, is its reason.
     except (Exception, SystemExit) as error:
-        return Broken(source.name, f"{type(error).__name__}: {_first_line(error)}")
+        return Broken(source.name, one_line(error))
     if not isinstance(loaded, Backend):
         return Broken(
             source.name, f"{loaded!r} is no backend: needs name, variants, supports, prepare"
@@ -92,8 +93,3 @@ def _load(source: _Source) -> Backend | Broken:
     if (api := getattr(loaded, "api", API)) != API:
         return Broken(source.name, f"written for backend API {api}, this is API {API}")
     return loaded
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).splitlines()
-    return lines[0] if lines else "no message"
