@@ -66,10 +66,15 @@ def measurement_key(
     workload: str,
     entrant: Entrant,
     stack: Stack,
+    captured_len: int | None = None,
 ) -> str:
-    """Everything that a measurement's numbers belong to."""
+    """Everything that a measurement's numbers belong to; `captured_len` is the longest context of
+    the graph that held the call.
+    """
+    captured = {} if captured_len is None else {"captured_len": captured_len}
     return canonical(
         {
+            **captured,
             "backend": entrant.backend,
             "device": json.loads(device_key(device)),
             "method": METHOD,
@@ -84,8 +89,8 @@ def measurement_key(
 
 BASE_PACKAGES = ("torch", "triton")
 """What every candidate's numbers depend on; that one is absent is a fact too."""
-DRIVERS = ("nvidia-driver", "cuda-driver", "amdgpu-driver", "rocm-runtime")
-"""Likewise, but each belongs to one kind of device."""
+DRIVERS = ("nvidia-driver", "cuda-driver", "amdgpu-driver", "rocm-runtime", "cuda", "hip")
+"""Likewise, but each belongs to one kind of device; the last two are what torch was built for."""
 
 
 def versions_of(packages: Iterable[str], stack: Stack) -> dict[str, str | None]:

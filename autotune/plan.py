@@ -13,7 +13,7 @@ from kernels_bench.candidates import Answer, Survey
 from kernels_bench.devices import FoundDevice
 from kernels_bench.grid import Grid
 from kernels_bench.messages import Task
-from kernels_bench.race import Rules
+from kernels_bench.race import rules_for
 from kernels_bench.spec import AttentionSpec, Phase, Reason, Stack, Support
 from kernels_bench.workload import Workload
 
@@ -33,7 +33,14 @@ class Situation:
 
     def place(self, answer: Answer) -> Place:
         """Where an answer's measurements belong."""
-        return Place(self.found.device, answer.spec, answer.phase, answer.entrant, self.stack)
+        return Place(
+            self.found.device,
+            answer.spec,
+            answer.phase,
+            answer.entrant,
+            self.stack,
+            self.model.max_model_len,
+        )
 
     def packages(self) -> tuple[str, ...]:
         """Every package that the survey looked at."""
@@ -91,11 +98,18 @@ class Plan:
             step for step in self.steps if not all(key in stored for key in self.keys(step))
         )
 
-    def task(self, step: Step, rules: Rules) -> Task:
+    def task(self, step: Step) -> Task:
         """A step as the measuring process takes it."""
-        entrants = tuple(answer.entrant for answer in step.answers)
         found = self.situation.found
-        return Task(found.device, found.selector, step.spec, step.workload, entrants, rules)
+        return Task(
+            device=found.device,
+            torch_device=found.selector,
+            spec=step.spec,
+            workload=step.workload,
+            max_model_len=self.situation.model.max_model_len,
+            entrants=tuple(answer.entrant for answer in step.answers),
+            rules=rules_for(found.device),
+        )
 
 
 def make_plan(situation: Situation, grid: Grid) -> Plan:

@@ -29,6 +29,7 @@ from autotune.stored_json import (
     read_versions,
 )
 from kernels_bench.candidates import Entrant
+from kernels_bench.capture import is_captured
 from kernels_bench.method import METHOD
 from kernels_bench.spec import (
     AttentionSpec,
@@ -81,11 +82,20 @@ class Place:
     phase: Phase
     entrant: Entrant
     stack: Stack
+    max_model_len: int
 
     def key(self, workload: str | None) -> str:
         """Unique text; a refusal is one for the whole phase."""
         what = workload if workload is not None else f"phase {self.phase.value}"
-        return measurement_key(self.device, self.spec, what, self.entrant, self.stack)
+        return measurement_key(
+            self.device, self.spec, what, self.entrant, self.stack, self._maximum
+        )
+
+    @property
+    def _maximum(self) -> int | None:
+        """A graph is frozen for the engine's longest context; an eager call knows nothing of it."""
+        captured = is_captured(self.device, self.entrant.variant, self.phase)
+        return self.max_model_len if captured else None
 
 
 def measurement_row(
@@ -218,6 +228,12 @@ def device_of(row: DeviceRow) -> Device:
     fields = dataclasses.asdict(row)
     del fields["key"]
     return Device(**fields)
+
+
+def measured_device(stored: StoredDecision) -> Device:
+    """The device of a decision as it was measured, its power limit included."""
+    limit_w = stored.decision.power_limit_w
+    return dataclasses.replace(device_of(stored.device), power_limit_w=limit_w)
 
 
 def reasons_json(reasons: tuple[Reason, ...]) -> str:

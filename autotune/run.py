@@ -17,7 +17,6 @@ from kernels_bench.candidates import Answer
 from kernels_bench.grid import LeftOut
 from kernels_bench.messages import Finished, HarnessFailed
 from kernels_bench.messages import Step as WorkerStep
-from kernels_bench.race import Rules
 from kernels_bench.spec import Outcome, Rejected
 
 
@@ -107,7 +106,7 @@ class Run:
             who = "inputs" if doing.entrant is None else labels[doing.entrant]
             self.on_progress(Progress(number, total, f"{step.name}: {doing.doing} {who}"))
 
-        task = self.plan.task(step, Rules())
+        task = self.plan.task(step)
         return self.bench.measure(task, allowance.deadline, tell)
 
     def _leave_out(self, steps: tuple[Step, ...], why: str) -> None:

@@ -7,6 +7,8 @@ the same numbers and one reference serves them all.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING
@@ -67,15 +69,15 @@ class Batch:
 
 
 def make_contents(spec: AttentionSpec, workload: Workload, device: torch.device) -> Contents:
-    """Draw a workload's values; the same on every run."""
+    """Draw a workload's values on the device that will use them; the same on every run."""
     import torch
 
-    generator = torch.Generator().manual_seed(SEED)
+    generator = torch.Generator(device).manual_seed(SEED)
     dtype = getattr(torch, spec.dtype)
     requests = workload.requests(SEED)
 
     def draw(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator, dtype=torch.float32).to(device)
+        return torch.randn(shape, generator=generator, dtype=torch.float32, device=device)
 
     tokens = sum(request.new_tokens for request in requests)
     query = draw(tokens, spec.num_q_heads, spec.head_dim).to(dtype)
@@ -91,20 +93,24 @@ def make_contents(spec: AttentionSpec, workload: Workload, device: torch.device)
         tuple(keys),
         tuple(values),
         scale,
-        sinks=draw(spec.num_q_heads) + _sink_offset(spec, requests) if spec.has_sinks else None,
+        sinks=_sinks(draw(spec.num_q_heads), spec, requests) if spec.has_sinks else None,
         alibi_slopes=_alibi_slopes(spec, device) if spec.has_alibi else None,
     )
 
 
 def make_batches(
-    spec: AttentionSpec, contents: Contents, pages: Pages, count: int
+    spec: AttentionSpec, contents: Contents, pages: Pages, count: int, longest_tokens: int = 0
 ) -> tuple[Batch, ...]:
     """Page the contents `count` times over disjoint page sets of one pool, so that a timing which
     walks through the batches finds a cold cache. Query and output are shared, as in serving.
+
+    A row of the block table holds `longest_tokens` or the longest request, whichever is more.
     """
     import torch
 
+    device = contents.query.device
     per_request = [math.ceil(r.total_tokens / pages.size) for r in contents.requests]
+    columns = max(*per_request, math.ceil(longest_tokens / pages.size))
     padding_page = count * sum(per_request)
     order = torch.randperm(padding_page, generator=torch.Generator().manual_seed(SEED))
     key_cache = _pool(contents.keys[0], padding_page + 1, pages)
@@ -113,19 +119,37 @@ def make_batches(
         (contents.query.shape[0], spec.num_q_heads, spec.value_dim),
         math.nan,
         dtype=contents.query.dtype,
-        device=contents.query.device,
+        device=device,
     )
     batches = []
-    for page_ids in order.chunk(count):
+    for page_ids in order.to(device).chunk(count):
         rows = torch.split(page_ids, per_request)
         for row, keys, values in zip(rows, contents.keys, contents.values, strict=True):
             _fill(key_cache, row, keys, pages)
             _fill(value_cache, row, values, pages)
-        table = torch.full((len(rows), max(per_request)), padding_page, dtype=torch.int32)
+        table = torch.full((len(rows), columns), padding_page, dtype=torch.int32, device=device)
         for index, row in enumerate(rows):
             table[index, : len(row)] = row
         batches.append(_bind(spec, contents, pages, (key_cache, value_cache, table, output)))
     return tuple(batches)
+
+
+@contextmanager
+def at_maxima(batches: Sequence[Batch]) -> Iterator[None]:
+    """As an engine captures: every request at the longest context; afterwards as before.
+
+    Columns of the block table behind a request's own pages point at garbage, which may be read.
+    """
+    own = [batch.seq_lens_cpu.clone() for batch in batches]
+    for batch in batches:
+        batch.seq_lens_cpu.fill_(batch.max_seq_len)
+        batch.seq_lens.fill_(batch.max_seq_len)
+    try:
+        yield
+    finally:
+        for batch, lens in zip(batches, own, strict=True):
+            batch.seq_lens_cpu.copy_(lens)
+            batch.seq_lens.copy_(lens)
 
 
 def _bind(
@@ -148,7 +172,7 @@ def _bind(
         query=contents.query,
         key_cache=key_cache,
         value_cache=value_cache,
-        block_table=table.to(device),
+        block_table=table,
         seq_lens=lens.to(device),
         query_start_loc=starts.to(device),
         seq_lens_cpu=lens,
@@ -176,7 +200,7 @@ def _pool(like: Tensor, num_pages: int, pages: Pages) -> Tensor:
         else (num_pages, heads, pages.size, dim)
     )
     garbage = min(GARBAGE, torch.finfo(like.dtype).max / 2)
-    return torch.full(shape, garbage, dtype=torch.float32, device=like.device).to(like.dtype)
+    return torch.full(shape, garbage, dtype=like.dtype, device=like.device)
 
 
 def _fill(pool: Tensor, page_ids: Tensor, rows: Tensor, pages: Pages) -> None:
@@ -212,12 +236,15 @@ def _kv_storage(spec: AttentionSpec) -> tuple[float, torch.dtype]:
     return 6.0 / torch.finfo(kv_dtype).max, kv_dtype
 
 
-def _sink_offset(spec: AttentionSpec, requests: tuple[Request, ...]) -> float:
+def _sinks(drawn: Tensor, spec: AttentionSpec, requests: tuple[Request, ...]) -> Tensor:
     """As heavy as all keys of the longest request together: a kernel that forgets its sinks must
-    show at any length.
+    show at any length. Rounded as checkpoints store them; a kernel may take them in bfloat16.
     """
+    import torch
+
     longest = max(request.total_tokens for request in requests)
-    return math.log(longest if spec.sliding_window is None else min(longest, spec.sliding_window))
+    seen = longest if spec.sliding_window is None else min(longest, spec.sliding_window)
+    return (drawn + math.log(seen)).to(torch.bfloat16).to(torch.float32)
 
 
 def _alibi_slopes(spec: AttentionSpec, device: torch.device) -> Tensor:

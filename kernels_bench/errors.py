@@ -3,6 +3,7 @@
 AutotuneError
 ├── WorkloadError      a workload's text does not parse
 ├── DeviceError        a device that is not here, or that cannot be read
+├── NoRoomError        a workload that does not fit the device's free memory
 └── WorkerError        the measuring process could not be started
 The errors of deciding follow in `autotune/errors.py`.
 """
@@ -26,6 +27,10 @@ class WorkloadError(AutotuneError):
 
 class DeviceError(AutotuneError):
     """The device asked for is not here, or cannot be read."""
+
+
+class NoRoomError(AutotuneError):
+    """A workload needs more memory than the device has free."""
 
 
 class WorkerError(AutotuneError):

@@ -6,7 +6,6 @@ flops: 2 (D + Dv) for every query head and visible (query, key) pair, the useful
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,8 +17,9 @@ if TYPE_CHECKING:
 
     from kernels_bench.workload import Request
 
-_REPEATS = 5
-_MIN_READ_BYTES = 64 << 20
+_CPU_READ_BYTES, _GPU_READ_BYTES = 64 << 20, 1 << 30
+_CPU_MATRIX, _GPU_MATRIX = 1024, 8192
+"""Large enough that starting the work does not show."""
 
 
 @dataclass(frozen=True)
@@ -37,32 +37,34 @@ def floor_us(spec: AttentionSpec, requests: tuple[Request, ...], peaks: Peaks) -
     return 1e6 * max(moved / peaks.bytes_per_s, work / peaks.flops_per_s)
 
 
-def measure_peaks(device: torch.device, dtype: torch.dtype, read_bytes: int) -> Peaks:
-    """Read so many bytes, and multiply two matrices; best of a few."""
+def measure_peaks(
+    device: torch.device,
+    dtype: torch.dtype,
+    least_read_bytes: int,
+    best_us: Callable[[Callable[[], object]], float],
+) -> Peaks:
+    """Read at least so many bytes, and multiply two matrices; `best_us` times a call."""
     import torch
 
-    elements = max(read_bytes, _MIN_READ_BYTES) // 4
-    memory = torch.ones(elements, dtype=torch.float32, device=device)
-    matrix = torch.randn(1024, 1024, device=device).to(dtype)
-    read_s = _best_s(lambda: memory.sum())
-    multiply_s = _best_s(lambda: matrix @ matrix)
-    return Peaks(elements * 4 / read_s, 2 * 1024**3 / multiply_s)
+    is_cpu = device.type == "cpu"
+    read_bytes = max(least_read_bytes, _CPU_READ_BYTES if is_cpu else _GPU_READ_BYTES)
+    rows = _CPU_MATRIX if is_cpu else _GPU_MATRIX
+    memory = torch.ones(read_bytes // 4, dtype=torch.float32, device=device)
+    matrix = torch.randn(rows, rows, device=device).to(dtype)
+    read_us = best_us(lambda: memory.sum())
+    multiply_us = best_us(lambda: matrix @ matrix)
+    return Peaks(read_bytes / read_us * 1e6, 2 * rows**3 / multiply_us * 1e6)
 
 
-def _best_s(act: Callable[[], object]) -> float:
-    """Host time: valid where a call returns when its work is done, that is on a CPU."""
-    best = float("inf")
-    for _ in range(_REPEATS):
-        start = time.perf_counter()
-        act()
-        best = min(best, time.perf_counter() - start)
-    return best
+def kv_bytes_seen(spec: AttentionSpec, request: Request) -> int:
+    """Bytes of the keys and values that at least one query of a request sees."""
+    dims = spec.head_dim + spec.value_dim
+    return spec.num_kv_heads * dims * spec.kv_element_bytes * _span(spec, request)
 
 
 def _bytes(spec: AttentionSpec, request: Request) -> int:
     dims = spec.head_dim + spec.value_dim
-    seen = spec.num_kv_heads * dims * spec.kv_element_bytes * _span(spec, request)
-    return seen + request.new_tokens * spec.num_q_heads * dims * 2
+    return kv_bytes_seen(spec, request) + request.new_tokens * spec.num_q_heads * dims * 2
 
 
 def _flops(spec: AttentionSpec, request: Request) -> int:

@@ -29,6 +29,8 @@ class Task:
     torch_device: str
     spec: AttentionSpec
     workload: Workload
+    max_model_len: int
+    """The longest context that the engine serves: the maximum of a captured call."""
     entrants: tuple[Entrant, ...]
     rules: Rules
 

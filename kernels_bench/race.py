@@ -11,32 +11,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     from kernels_bench.backends.base import Launch
+    from kernels_bench.batch import Batch
+    from kernels_bench.spec import Device
 
-_T = TypeVar("_T")
 _MAD_TO_SIGMA = 1.4826
-_PLAN_SAMPLES = 5
-
-
-class Clock(Protocol):
-    """Times calls on one kind of device."""
-
-    def block_us(self, calls: Sequence[Callable[[], None]]) -> float:
-        """Mean time of one call, microseconds."""
-
-
-class HostClock:
-    """For a CPU, where a call returns when its work is done."""
-
-    def block_us(self, calls: Sequence[Callable[[], None]]) -> float:
-        """Wall time over the calls."""
-        start = time.perf_counter_ns()
-        for call in calls:
-            call()
-        return (time.perf_counter_ns() - start) / 1e3 / len(calls)
 
 
 @dataclass(frozen=True)
@@ -52,11 +34,66 @@ class Rules:
     """No round is started after this time, once `min_rounds` are done."""
 
 
+CPU_RULES = Rules()
+# Blocks of 1 ms: a replay costs about 15 us whatever it holds, 1.5 % even before it is subtracted
+# (one H100, driver 580).
+GPU_RULES = Rules(min_rounds=8, max_rounds=20, block_us=1_000.0, max_calls=48, seconds=1.0)
+
+
+def rules_for(device: Device) -> Rules:
+    """A GPU's noise falls with many short blocks, a CPU's with long ones."""
+    return CPU_RULES if device.kind == "cpu" else GPU_RULES
+
+
 @dataclass(frozen=True)
 class Contestant:
     """A candidate, bound once to every page set."""
 
     launches: tuple[Launch, ...]
+    batches: tuple[Batch, ...]
+    """What each launch reads."""
+    captured: bool
+    """Whether an engine would replay it from a CUDA graph in this phase."""
+    is_cold: bool = True
+    """Whether the page sets fill the last-level cache often enough to find it cold."""
+
+
+class Timer(Protocol):
+    """A contestant that is planned, warmed up and ready to be timed."""
+
+    def call_us(self) -> float:
+        """Host time of one call, run eagerly."""
+
+    def plan_us(self) -> float:
+        """Host time of one plan."""
+
+    def rerun(self) -> None:
+        """Once more what was timed, so that its output can be checked."""
+
+
+OnTurn: TypeAlias = Callable[["int | None"], None]
+"""Hears who is about to run; None: several, and nobody alone is to blame."""
+
+
+TimerT = TypeVar("TimerT", bound=Timer)
+
+
+class Clock(Protocol[TimerT]):
+    """Times contestants on one kind of device."""
+
+    def ready(self, contestant: Contestant, rules: Rules) -> TimerT:
+        """Plan, warm up, and size a block. Raises what the candidate raises."""
+
+    def round_us(
+        self, timers: Sequence[TimerT], order: Sequence[int], on_turn: OnTurn
+    ) -> list[float]:
+        """One block of everyone, run in this order: mean time of a call, by timer.
+
+        Raises ContestantError where it is known who failed.
+        """
+
+    def best_us(self, call: Callable[[], object]) -> float:
+        """The shortest of a few runs of something that is no contestant."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +102,7 @@ class Result:
 
     run_us: float
     """Median of a call; for a challenger the incumbent's median times the median paired ratio."""
+    call_us: float
     plan_us: float
     noise: float
     """Robust relative spread of the paired ratios; of the times themselves for the incumbent."""
@@ -80,28 +118,19 @@ class ContestantError(Exception):
 
 
 def race(
-    contestants: Sequence[Contestant],
-    clock: Clock,
+    timers: Sequence[TimerT],
+    clock: Clock[TimerT],
     rules: Rules,
-    on_turn: Callable[[int], None] = lambda _: None,
+    on_turn: OnTurn = lambda _: None,
 ) -> tuple[Result, ...]:
-    """Time all; the first is the incumbent. `on_turn` hears who is about to run."""
-    blocks = [_Block(index, contestant, clock) for index, contestant in enumerate(contestants)]
-    for block in blocks:
-        on_turn(block.index)
-        block.settle(rules)
+    """Time all; the first is the incumbent."""
     rounds: list[list[float]] = []
     deadline = time.perf_counter() + rules.seconds
     while len(rounds) < rules.max_rounds:
         if len(rounds) >= rules.min_rounds and time.perf_counter() > deadline:
             break
-        times = [0.0] * len(blocks)
-        for index in turn_order(len(blocks), len(rounds)):
-            on_turn(index)
-            times[index] = blocks[index].time_us()
-        rounds.append(times)
-    plans = [block.plan_us() for block in blocks]
-    return summarise(rounds, plans)
+        rounds.append(clock.round_us(timers, turn_order(len(timers), len(rounds)), on_turn))
+    return summarise(rounds, [_host_us(index, timer) for index, timer in enumerate(timers)])
 
 
 def turn_order(count: int, round_number: int) -> list[int]:
@@ -112,55 +141,28 @@ def turn_order(count: int, round_number: int) -> list[int]:
     return order[::-1] if round_number % 2 else order
 
 
-def summarise(rounds: Sequence[Sequence[float]], plans: Sequence[float]) -> tuple[Result, ...]:
-    """Rounds of times, the incumbent first, to one result a contestant. Pure."""
+def summarise(
+    rounds: Sequence[Sequence[float]], host_us: Sequence[tuple[float, float]]
+) -> tuple[Result, ...]:
+    """Rounds of times, the incumbent first, to one result a contestant. Pure.
+
+    `host_us` are the times of a call and of a plan.
+    """
     incumbent = [math.log(times[0]) for times in rounds]
     base = median(incumbent)
     results = []
-    for index, plan_us in enumerate(plans):
+    for index, (call_us, plan_us) in enumerate(host_us):
         own = [math.log(times[index]) for times in rounds]
         relative = own if index == 0 else [x - y for x, y in zip(own, incumbent, strict=True)]
         centre = median(relative)
         noise = _MAD_TO_SIGMA * median([abs(x - centre) for x in relative])
         run_us = math.exp(centre if index == 0 else base + centre)
-        results.append(Result(run_us, plan_us, noise, len(rounds)))
+        results.append(Result(run_us, call_us, plan_us, noise, len(rounds)))
     return tuple(results)
 
 
-class _Block:
-    """Repeated calls of one contestant, walking through its page sets."""
-
-    def __init__(self, index: int, contestant: Contestant, clock: Clock) -> None:
-        self.index, self.launches, self.clock = index, contestant.launches, clock
-        self.calls = 1
-        self.next_set = 0
-
-    def settle(self, rules: Rules) -> None:
-        """Plan every page set, warm up, and choose how many calls make a block."""
-        self._guard(self._plan_all)
-        self.time_us()
-        estimate_us = self.time_us()
-        wanted = math.ceil(rules.block_us / max(estimate_us, 1e-3))
-        self.calls = max(1, min(wanted, rules.max_calls))
-
-    def _plan_all(self) -> None:
-        for launch in self.launches:
-            launch.plan()
-
-    def time_us(self) -> float:
-        """One block."""
-        count = len(self.launches)
-        calls = [self.launches[(self.next_set + i) % count].run for i in range(self.calls)]
-        self.next_set = (self.next_set + self.calls) % count
-        return self._guard(lambda: self.clock.block_us(calls))
-
-    def plan_us(self) -> float:
-        """Median host time of `plan`."""
-        host, plans = HostClock(), [self.launches[0].plan]
-        return self._guard(lambda: median(host.block_us(plans) for _ in range(_PLAN_SAMPLES)))
-
-    def _guard(self, act: Callable[[], _T]) -> _T:
-        try:
-            return act()
-        except Exception as error:  # a candidate's code: whatever it raises is its outcome
-            raise ContestantError(self.index, error) from error
+def _host_us(index: int, timer: Timer) -> tuple[float, float]:
+    try:
+        return timer.call_us(), timer.plan_us()
+    except Exception as error:  # a candidate's code: whatever it raises is its outcome
+        raise ContestantError(index, error) from error

@@ -27,7 +27,7 @@ def entrant(backend: str) -> Entrant:
 
 
 def task(*backends: str) -> Task:
-    return Task(DEVICE, "cpu", SPEC, WORKLOAD, tuple(map(entrant, backends)), RULES)
+    return Task(DEVICE, "cpu", SPEC, WORKLOAD, 4096, tuple(map(entrant, backends)), RULES)
 
 
 def outcomes(bench: Bench, *backends: str) -> tuple[Outcome, ...]:
@@ -40,7 +40,7 @@ def outcomes(bench: Bench, *backends: str) -> tuple[Outcome, ...]:
 def assert_timed(outcome: Outcome) -> None:
     assert isinstance(outcome, Timed), outcome
     assert outcome.gpu_us > 0
-    assert outcome.call_us == outcome.gpu_us
+    assert outcome.call_us > 0
     assert outcome.plan_us > 0
     assert outcome.noise >= 0
     assert outcome.samples == 2

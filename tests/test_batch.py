@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
-from kernels_bench.batch import Batch, Contents, make_batches, make_contents
+from kernels_bench.batch import Batch, Contents, at_maxima, make_batches, make_contents
 from kernels_bench.spec import AttentionSpec, Pages
 from kernels_bench.workload import parse_workload
 
@@ -202,3 +202,24 @@ def test_values_are_drawn_apart_and_are_never_zeros() -> None:
         assert 0.8 < float(each.float().std()) < 1.2
         assert float((each == 0).float().mean()) < 0.01
     assert not torch.equal(contents.keys[0], contents.keys[1])
+
+
+def test_an_engine_s_table_is_as_wide_as_its_longest_context() -> None:
+    (batch,) = make_batches(SPEC, contents_of(), Pages(16), count=1, longest_tokens=1000)
+    assert batch.block_table.shape[1] == 63
+    padding_page = len(batch.key_cache) - 1
+    for row, own in zip(batch.block_table.tolist(), own_pages(batch), strict=True):
+        assert set(row[len(own) :]) == {padding_page}
+    (narrow,) = make_batches(SPEC, contents_of(), Pages(16), count=1, longest_tokens=1)
+    assert narrow.block_table.shape[1] == max(map(len, own_pages(narrow)))
+
+
+def test_a_capture_sees_every_request_at_its_longest() -> None:
+    batches = make_batches(SPEC, contents_of(text="2q1s50_q1s33"), Pages(16), count=2)
+    for batch in batches:
+        batch.max_seq_len = 64
+    with at_maxima(batches):
+        for batch in batches:
+            assert batch.seq_lens.tolist() == batch.seq_lens_cpu.tolist() == [64, 64, 64]
+    for batch in batches:
+        assert batch.seq_lens.tolist() == batch.seq_lens_cpu.tolist() == [50, 50, 33]

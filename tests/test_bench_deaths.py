@@ -122,7 +122,7 @@ rules = Rules(2, 2, 1.0, 1, 1.0)
 with Bench() as bench:
     survey = bench.survey(AskAll(device, {"torch": "2.13.0"}, (spec,), (Phase.DECODE,)))
     print(len(survey.answers), flush=True)
-    print(bench.measure(Task(device, "cpu", spec, parse_workload("q1s40"), entrants, rules)))
+    print(bench.measure(Task(device, "cpu", spec, parse_workload("q1s40"), 4096, entrants, rules)))
     print(*sorted({name.partition(".")[0] for name in sys.modules}))
 """
 

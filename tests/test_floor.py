@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernels_bench.floor import Peaks, floor_us, measure_peaks
+from kernels_bench.host_clock import HostClock
 from kernels_bench.reference import visible
 from kernels_bench.spec import AttentionSpec
 from kernels_bench.workload import Request
@@ -110,6 +111,6 @@ def test_the_slower_of_moving_and_computing_decides() -> None:
 
 
 def test_peaks_of_this_machine_can_be_measured() -> None:
-    peaks = measure_peaks(torch.device("cpu"), torch.bfloat16, read_bytes=64 << 20)
+    peaks = measure_peaks(torch.device("cpu"), torch.bfloat16, 64 << 20, HostClock().best_us)
     assert peaks.bytes_per_s > 1e6
     assert peaks.flops_per_s > 1e6

@@ -143,3 +143,11 @@ def test_a_package_that_is_not_here_is_written_down() -> None:
 
 def test_canonical_text_has_one_order_and_no_spaces() -> None:
     assert canonical({"b": [1, 2], "a": {"d": 1, "c": None}}) == '{"a":{"c":null,"d":1},"b":[1,2]}'
+
+
+def test_a_captured_call_belongs_to_the_longest_context_of_its_graph() -> None:
+    captured = measurement_key(H100, FULL, "q1s1k", CANDIDATE, STACK, captured_len=4096)
+    longer = measurement_key(H100, FULL, "q1s1k", CANDIDATE, STACK, captured_len=8192)
+    eager = measurement_key(H100, FULL, "q1s1k", CANDIDATE, STACK)
+    assert len({captured, longer, eager}) == 3
+    assert "captured_len" not in eager

@@ -26,7 +26,7 @@ from kernels_bench.backends import FoundBackends
 from kernels_bench.backends.base import Backend
 from kernels_bench.candidates import Entrant, Survey, survey
 from kernels_bench.grid import CPU_FULL, CPU_QUICK, GPU_FULL, GPU_QUICK, Limits, make_grid
-from kernels_bench.race import Rules
+from kernels_bench.race import CPU_RULES
 from kernels_bench.spec import Pages, Phase, Reason
 
 STACK = {"torch": "2.13.0"}
@@ -129,9 +129,10 @@ def test_one_missing_measurement_makes_the_whole_step_missing() -> None:
 
 def test_a_step_as_the_measuring_process_takes_it() -> None:
     plan = plan_of(make_model(replace(FULL, page_size=32)), SDPA, FLEX)
-    step, rules = plan.steps[0], Rules()
-    task = plan.task(step, rules)
-    assert (task.device, task.torch_device, task.rules) == (CPU, "cpu", rules)
+    step = plan.steps[0]
+    task = plan.task(step)
+    assert (task.device, task.torch_device, task.rules) == (CPU, "cpu", CPU_RULES)
+    assert task.max_model_len == plan.situation.model.max_model_len
     assert (task.spec, task.workload) == (step.spec, step.workload)
     assert [entrant.label for entrant in task.entrants] == list(step.labels)
     assert {entrant.pages for entrant in task.entrants} == {Pages(32)}

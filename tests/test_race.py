@@ -12,10 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kernels_bench.host_clock import HostClock, wall_us
 from kernels_bench.race import (
     Contestant,
     ContestantError,
-    HostClock,
+    OnTurn,
+    Result,
     Rules,
     race,
     summarise,
@@ -58,7 +60,7 @@ class FakeClock:
     """Block number -> factor."""
     blocks: list[int] = field(default_factory=list)
 
-    def block_us(self, calls: Sequence[Callable[[], None]]) -> float:
+    def __call__(self, calls: Sequence[Callable[[], None]]) -> float:
         for call in calls:
             call()
         launches = [call.__self__ for call in calls]  # type: ignore[attr-defined]
@@ -67,8 +69,23 @@ class FakeClock:
         return mean_us * self.drift(len(self.blocks))
 
 
+def run_race(
+    contestants: Sequence[Contestant],
+    block_us: FakeClock,
+    rules: Rules,
+    on_turn: OnTurn = lambda _: None,
+) -> tuple[Result, ...]:
+    clock = HostClock(block_us)
+    timers = [clock.ready(each, rules) for each in contestants]
+    return race(timers, clock, rules, on_turn)
+
+
+def bound(*launches: FakeLaunch) -> Contestant:
+    return Contestant(launches, batches=(), captured=False)
+
+
 def contestant(name: str, log: list[str], us: float = 100.0, page_sets: int = 1) -> Contestant:
-    return Contestant(tuple(FakeLaunch(f"{name}{i}", log, us) for i in range(page_sets)))
+    return bound(*(FakeLaunch(f"{name}{i}", log, us) for i in range(page_sets)))
 
 
 @pytest.mark.parametrize("count", range(1, 8))
@@ -98,10 +115,11 @@ def test_everybody_follows_a_neighbour_as_often_as_they_lead(count: int) -> None
 
 def test_medians_ratios_and_spread_by_hand() -> None:
     rounds = [[100.0, 50.0], [110.0, 60.0], [90.0, 45.0]]
-    incumbent, challenger = summarise(rounds, [5.0, 7.0])
+    incumbent, challenger = summarise(rounds, [(4.0, 5.0), (6.0, 7.0)])
     assert incumbent.run_us == pytest.approx(100.0)
     assert challenger.run_us == pytest.approx(50.0)
     assert (incumbent.plan_us, challenger.plan_us) == (5.0, 7.0)
+    assert (incumbent.call_us, challenger.call_us) == (4.0, 6.0)
     assert (incumbent.samples, challenger.samples) == (3, 3)
     # |ln(110/100)| and |ln(90/100)|: the middle of 0, 0.0953 and 0.1054
     assert incumbent.noise == pytest.approx(1.4826 * math.log(1.1))
@@ -115,14 +133,14 @@ def test_medians_ratios_and_spread_by_hand() -> None:
 )
 def test_a_drift_that_hits_both_leaves_the_ratio(drift: list[float], ratio: float) -> None:
     rounds = [[100.0 * factor, 100.0 * ratio * factor] for factor in drift]
-    incumbent, challenger = summarise(rounds, [0.0, 0.0])
+    incumbent, challenger = summarise(rounds, [(0.0, 0.0)] * 2)
     assert challenger.run_us / incumbent.run_us == pytest.approx(ratio)
     assert challenger.noise == pytest.approx(0.0, abs=1e-9)
 
 
 @given(st.floats(1e-3, 1e6), st.integers(1, 9))
 def test_steady_times_come_back_as_they_are(us: float, rounds: int) -> None:
-    (only,) = summarise([[us]] * rounds, [1.0])
+    (only,) = summarise([[us]] * rounds, [(1.0, 1.0)])
     assert only.run_us == pytest.approx(us)
     assert only.noise == 0
     assert only.samples == rounds
@@ -130,14 +148,16 @@ def test_steady_times_come_back_as_they_are(us: float, rounds: int) -> None:
 
 def test_one_disturbed_round_moves_nothing() -> None:
     rounds = [[100.0, 80.0]] * 6 + [[100.0, 8000.0]]
-    _, challenger = summarise(rounds, [0.0, 0.0])
+    _, challenger = summarise(rounds, [(0.0, 0.0)] * 2)
     assert challenger.run_us == pytest.approx(80.0)
     assert challenger.noise == 0
 
 
 def test_a_race_measures_what_the_clock_shows() -> None:
     log: list[str] = []
-    results = race([contestant("a", log, 100.0), contestant("b", log, 70.0)], FakeClock(), QUICK)
+    results = run_race(
+        [contestant("a", log, 100.0), contestant("b", log, 70.0)], FakeClock(), QUICK
+    )
     assert [result.run_us for result in results] == pytest.approx([100.0, 70.0])
     assert [result.samples for result in results] == [4, 4]
     assert all(result.plan_us > 0 for result in results)
@@ -147,17 +167,17 @@ def test_a_drifting_clock_does_not_decide() -> None:
     """5 % slower with every block, and the incumbent no longer first in every round."""
     log: list[str] = []
     same = [contestant("a", log), contestant("b", log)]
-    first, second = race(same, FakeClock(lambda block: 1.05**block), QUICK)
+    first, second = run_race(same, FakeClock(lambda block: 1.05**block), QUICK)
     assert second.run_us == pytest.approx(first.run_us, rel=0.01)
 
 
 def test_turns_are_announced_before_they_are_run() -> None:
     log: list[str] = []
     contestants = [contestant(name, log) for name in "abc"]
-    race(contestants, FakeClock(), QUICK, lambda turn: log.append(f"turn {turn}"))
+    run_race(contestants, FakeClock(), QUICK, lambda turn: log.append(f"turn {turn}"))
     turns = [int(line.removeprefix("turn ")) for line in log if line.startswith("turn")]
     expected = [turn for round_number in range(4) for turn in turn_order(3, round_number)]
-    assert turns == [0, 1, 2, *expected]
+    assert turns == expected
     for line, following in itertools.pairwise(log):
         if line.startswith("turn"):
             assert following.startswith("abc"[int(line.removeprefix("turn "))])
@@ -165,13 +185,13 @@ def test_turns_are_announced_before_they_are_run() -> None:
 
 def test_every_page_set_is_planned_before_the_first_run() -> None:
     log: list[str] = []
-    race([contestant("a", log, page_sets=3)], FakeClock(), QUICK)
+    run_race([contestant("a", log, page_sets=3)], FakeClock(), QUICK)
     assert log[:4] == ["a0 plan", "a1 plan", "a2 plan", "a0 run"]
 
 
 def test_runs_walk_through_the_page_sets_without_a_break() -> None:
     log: list[str] = []
-    race([contestant("a", log, page_sets=3)], FakeClock(), Rules(4, 4, 500.0, 8, 60.0))
+    run_race([contestant("a", log, page_sets=3)], FakeClock(), Rules(4, 4, 500.0, 8, 60.0))
     runs = [line for line in log if line.endswith("run")]
     assert runs == [f"a{i % 3} run" for i in range(len(runs))]
     assert len(runs) == 1 + 1 + 4 * 5
@@ -182,14 +202,14 @@ def test_runs_walk_through_the_page_sets_without_a_break() -> None:
 )
 def test_calls_are_repeated_until_a_block_is_long_enough(us: float, calls: int) -> None:
     clock = FakeClock()
-    race([contestant("a", [], us)], clock, Rules(2, 2, 500.0, 8, 60.0))
+    run_race([contestant("a", [], us)], clock, Rules(2, 2, 500.0, 8, 60.0))
     assert clock.blocks == [1, 1, calls, calls]
 
 
 def test_the_clock_warms_up_before_it_is_believed() -> None:
     """The first call of all compiles or allocates: no block is sized by it."""
     clock = FakeClock(lambda block: 1000.0 if block == 1 else 1.0)
-    (result,) = race([contestant("a", [], 100.0)], clock, Rules(2, 2, 500.0, 8, 60.0))
+    (result,) = run_race([contestant("a", [], 100.0)], clock, Rules(2, 2, 500.0, 8, 60.0))
     assert clock.blocks == [1, 1, 5, 5]
     assert result.run_us == pytest.approx(100.0)
 
@@ -203,32 +223,33 @@ def test_the_clock_warms_up_before_it_is_believed() -> None:
     ],
 )
 def test_a_race_ends_by_time_or_by_rounds(rules: Rules, rounds: int) -> None:
-    (result,) = race([contestant("a", [])], FakeClock(), rules)
+    (result,) = run_race([contestant("a", [])], FakeClock(), rules)
     assert result.samples == rounds
 
 
-@pytest.mark.parametrize("fails_at", ["plan", "run"])
+@pytest.mark.parametrize(("fails_at", "before"), [("run", 2), ("run", 3), ("plan", 1)])
 @pytest.mark.parametrize("index", [0, 1, 2])
-def test_who_raises_is_told_by_the_index(index: int, fails_at: str) -> None:
+def test_who_raises_in_the_race_is_told_by_the_index(
+    index: int, fails_at: str, before: int
+) -> None:
     log: list[str] = []
     contestants = [contestant(name, log) for name in "abc"]
-    contestants[index] = Contestant((FakeLaunch("bad", log, fails_at=fails_at),))
+    bad = FakeLaunch("bad", log, fails_at=fails_at, runs_before_failing=before)
+    contestants[index] = bound(bad)
     with pytest.raises(ContestantError, match=f"contestant {index}: bad cannot") as caught:
-        race(contestants, FakeClock(), QUICK)
+        run_race(contestants, FakeClock(), QUICK)
     assert caught.value.index == index
     assert isinstance(caught.value.error, RuntimeError)
 
 
-@pytest.mark.parametrize(("fails_at", "before"), [("run", 3), ("plan", 1)])
-def test_who_raises_late_is_told_as_well(fails_at: str, before: int) -> None:
-    bad = FakeLaunch("bad", [], fails_at=fails_at, runs_before_failing=before)
-    with pytest.raises(ContestantError) as caught:
-        race([contestant("a", []), Contestant((bad,))], FakeClock(), QUICK)
-    assert caught.value.index == 1
+@pytest.mark.parametrize("fails_at", ["plan", "run"])
+def test_who_cannot_be_made_ready_raises_by_itself(fails_at: str) -> None:
+    with pytest.raises(RuntimeError, match=f"bad cannot {fails_at}"):
+        HostClock().ready(bound(FakeLaunch("bad", [], fails_at=fails_at)), QUICK)
 
 
-def test_the_host_clock_runs_every_call_and_shows_their_mean() -> None:
+def test_the_wall_clock_runs_every_call_and_shows_their_mean() -> None:
     called: list[str] = []
-    shown = HostClock().block_us([lambda: called.append("a"), lambda: called.append("b")])
+    shown = wall_us([lambda: called.append("a"), lambda: called.append("b")])
     assert called == ["a", "b"]
     assert shown > 0

@@ -38,6 +38,7 @@ PLACE = Place(
     Phase.DECODE,
     Entrant("torch_sdpa", Variant("padded", ("torch",)), Pages(16)),
     {"torch": "2"},
+    max_model_len=4096,
 )
 QUESTION = Question(make_model(FULL, WINDOW), "any", "balanced")
 DECISION = Decision(
@@ -196,3 +197,20 @@ def test_provenance_is_utc_to_the_second() -> None:
     assert here.created_at.endswith("+00:00")
     assert len(here.created_at) == len("2026-01-02T03:04:05+00:00")
     assert here.tool_version
+
+
+@pytest.mark.parametrize(
+    ("device", "phase", "is_frozen"),
+    [
+        (H100, Phase.DECODE, True),
+        (H100, Phase.VERIFY, True),
+        (H100, Phase.PREFILL, False),
+        (CPU, Phase.DECODE, False),
+    ],
+)
+def test_only_what_is_captured_depends_on_the_longest_context(
+    device: Device, phase: Phase, is_frozen: bool
+) -> None:
+    place = replace(PLACE, device=device, phase=phase)
+    longer = replace(place, max_model_len=8192)
+    assert (place.key("q1s1k") != longer.key("q1s1k")) == is_frozen

@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 from bench_tasks import DEVICE, task
 
+from kernels_bench.arena import page_sets
 from kernels_bench.errors import one_line
-from kernels_bench.worker import failure, page_sets
+from kernels_bench.failures import failure
 from kernels_bench.workload import parse_workload
 
 
@@ -18,7 +19,7 @@ from kernels_bench.workload import parse_workload
         (1, 16 << 30, 1),
         (64 << 10, 16 << 30, 3),  # 3 x 64 KiB over batches of 64 KiB
         (65 << 10, 16 << 30, 4),
-        (1 << 30, 16 << 30, 16),
+        (1 << 30, 16 << 30, 48),
         (1 << 30, 5 << 20, 5),  # a sixteenth of the memory: 320 KiB
         (1 << 30, 1 << 10, 1),
     ],

@@ -10,9 +10,9 @@ import click
 from autotune.commands.options import Target, json_option, target_options
 from autotune.commands.progress import show_progress
 from autotune.errors import NoBackendError
+from autotune.measurements import print_measurements
 from autotune.payload import SCHEMA
 from autotune.plan import Plan, make_plan
-from autotune.report import print_measurements
 from autotune.run import Observed, OnProgress, Progress
 from autotune.run_payload import observed_payload
 from autotune.settings import read_settings
@@ -22,7 +22,6 @@ from kernels_bench.bench import Bench
 from kernels_bench.devices import find_device
 from kernels_bench.grid import Grid, GridPoint
 from kernels_bench.messages import Finished, HarnessFailed
-from kernels_bench.race import Rules
 from kernels_bench.workload import parse_workload
 
 
@@ -58,7 +57,7 @@ def _measure(plan: Plan, bench: Bench, on_progress: OnProgress) -> tuple[Observe
     observed: list[Observed] = []
     for number, step in enumerate(plan.steps):
         on_progress(Progress(number, len(plan.steps), step.name))
-        match bench.measure(plan.task(step, Rules())):
+        match bench.measure(plan.task(step)):
             case Finished(outcomes):
                 observed += [
                     Observed(answer, step.kind, step.workload.text, outcome)

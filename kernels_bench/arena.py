@@ -1,0 +1,99 @@
+"""One workload's inputs, its right answer, and who may race on it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from kernels_bench.backends import Broken, find_backend
+from kernels_bench.batch import Batch, Contents, make_batches
+from kernels_bench.candidates import Entrant
+from kernels_bench.capture import FULL_GRAPH_PHASES, is_captured
+from kernels_bench.failures import failure
+from kernels_bench.floor import kv_bytes_seen
+from kernels_bench.gate import Truth, check
+from kernels_bench.grid import kv_bytes, scratch_bytes
+from kernels_bench.method import SEED
+from kernels_bench.race import Contestant
+from kernels_bench.spec import Failed, Pages, Wrong
+
+if TYPE_CHECKING:
+    from kernels_bench.messages import Task
+
+_MAX_PAGE_SETS = 48
+_CACHES_BETWEEN_USES = 3
+
+
+class Arena:
+    """Binds candidates to batches and checks what they write."""
+
+    def __init__(self, task: Task, contents: Contents, truth: Truth) -> None:
+        self._task, self._contents, self._truth = task, contents, truth
+        self._page_sets = page_sets(task)
+        self._batches: dict[Pages, tuple[Batch, ...]] = {}
+
+    def admit(self, entrant: Entrant) -> Contestant | Wrong | Failed:
+        """Bind a candidate to every page set and check its output on the first."""
+        backend = find_backend(entrant.backend)
+        if backend is None or isinstance(backend, Broken):
+            message = "not found" if backend is None else backend.message
+            return Failed("exception", f"backend {entrant.backend}: {message}")
+        task = self._task
+        captured = is_captured(task.device, entrant.variant, task.workload.phase)
+        try:
+            batches = self._bind(entrant.pages, captured)
+            launches = tuple(
+                backend.prepare(entrant.variant, task.spec, batch) for batch in batches
+            )
+            batches[0].output.fill_(math.nan)
+            launches[0].plan()
+            launches[0].run()
+            wrong = check(self._truth, batches[0].output)
+        except Exception as error:  # a candidate's code: whatever it raises is its outcome
+            return failure(error)
+        return wrong or Contestant(launches, batches, captured, is_cold=self._is_cold)
+
+    def recheck(self, entrant: Entrant, rerun: Callable[[], None]) -> Wrong | Failed | None:
+        """Check again after the race what was timed: a stale plan shows only there."""
+        output = self._batches[entrant.pages][0].output
+        output.fill_(math.nan)
+        try:
+            rerun()
+            return check(self._truth, output)
+        except Exception as error:  # a candidate's code: whatever it raises is its outcome
+            return failure(error)
+
+    @property
+    def _is_cold(self) -> bool:
+        return self._page_sets >= _wanted_page_sets(self._task)
+
+    def _bind(self, pages: Pages, captured: bool) -> tuple[Batch, ...]:
+        """Batches of one pool, which every candidate with these pages shares."""
+        task = self._task
+        if pages not in self._batches:
+            is_wide = task.device.kind != "cpu" and task.workload.phase in FULL_GRAPH_PHASES
+            longest = task.max_model_len if is_wide else 0
+            self._batches[pages] = make_batches(
+                task.spec, self._contents, pages, self._page_sets, longest
+            )
+        batches = self._batches[pages]
+        if not captured:
+            return batches
+        return tuple(replace(batch, max_seq_len=task.max_model_len) for batch in batches)
+
+
+def page_sets(task: Task) -> int:
+    """Disjoint page sets to walk through: between two layers an engine's weights pass through the
+    cache, so keys are read cold. Three times the cache between two uses of a page, in memory's
+    bounds.
+    """
+    room = scratch_bytes(task.device) // kv_bytes(task.spec, task.workload)
+    return max(1, min(_wanted_page_sets(task), _MAX_PAGE_SETS, room))
+
+
+def _wanted_page_sets(task: Task) -> int:
+    requests = task.workload.requests(SEED)
+    seen = sum(kv_bytes_seen(task.spec, request) for request in requests)
+    return math.ceil(_CACHES_BETWEEN_USES * task.device.last_level_cache_bytes / seen)
