@@ -84,9 +84,15 @@ def test_sinks_are_sdpa_s_and_soft_caps_are_flex_s() -> None:
 TORCH_MISSING = ("package", "torch: not installed")
 MLA_REFUSED = ("mla", "mla: latent attention needs kernels of its own")
 FP8_REFUSED = ("kv_dtype", "kv_dtype fp8_e4m3: query, key and value must share bfloat16")
-SINKS_REFUSED = ("has_sinks", "has_sinks: FlexAttention has no sink term")
-CAP_REFUSED = ("logit_softcap", "logit_softcap 50: torch's SDPA cannot cap logits")
-CUDA_REFUSED = ("device", "device cuda: measured on cpu alone so far")
+SINKS_REFUSED = ("has_sinks", "has_sinks: the kernel has no sink term")
+CAP_REFUSED = ("logit_softcap", "logit_softcap 50: the kernel cannot cap logits")
+NO_CUDA = (
+    "torch",
+    "torch 2.13.0: built without CUDA, cannot use NVIDIA H100 80GB HBM3;"
+    " install a build of torch for CUDA",
+)
+NO_TRITON = ("package", "triton: not installed; torch compiles for a GPU through it")
+ON_GPU = {"torch": "2.13.0", "cuda": "13.0", "triton": "3.7.1"}
 NO_COMPILER = ("package", "c++: no C++ compiler found; install g++ or set CXX")
 NO_HEADERS = ("package", "python-headers: Python.h not found; install python3-dev")
 OLD_CPU = ("arch", "arch x86_64: torch's C++ template needs AVX2 or AVX-512")
@@ -95,8 +101,10 @@ OLD_CPU = ("arch", "arch x86_64: torch's C++ template needs AVX2 or AVX-512")
 @pytest.mark.parametrize("backend", [SDPA, FLEX], ids=lambda backend: backend.name)
 def test_the_reasons_of_both(backend: Backend) -> None:
     assert refusals(backend, stack=without("torch")) == [TORCH_MISSING]
-    assert refusals(backend, H100) == [CUDA_REFUSED]
-    assert refusals(backend, MI300) == [("device", "device rocm: measured on cpu alone so far")]
+    assert refusals(backend, H100, stack=ON_GPU) == []
+    assert NO_CUDA in refusals(backend, H100)
+    assert [field for field, _ in refusals(backend, MI300, stack=ON_GPU)] == ["torch"]
+    assert refusals(backend, MI300, stack={**ON_GPU, "hip": "7.0"}) == []
     assert refusals(backend, spec=replace(SPEC, mla=MLA)) == [MLA_REFUSED]
     assert refusals(backend, spec=replace(SPEC, kv_dtype="fp8_e4m3")) == [FP8_REFUSED]
 
@@ -108,6 +116,7 @@ def test_the_reasons_of_one_alone() -> None:
     assert refusals(FLEX, stack=without("c++")) == [NO_COMPILER]
     assert refusals(FLEX, stack=without("python-headers")) == [NO_HEADERS]
     assert refusals(FLEX, old) == [OLD_CPU]
+    assert refusals(FLEX, H100, stack={"torch": "2.13.0", "cuda": "13.0"}) == [NO_TRITON]
     assert refusals(SDPA, old, stack=without("c++", "python-headers")) == []
 
 
@@ -115,7 +124,6 @@ def test_all_reasons_come_at_once() -> None:
     spec = replace(SPEC, mla=MLA, logit_softcap=50.0, has_sinks=True, kv_dtype="fp8_e4m3")
     assert refusals(SDPA, H100, spec, {}) == [
         TORCH_MISSING,
-        CUDA_REFUSED,
         MLA_REFUSED,
         FP8_REFUSED,
         CAP_REFUSED,

@@ -1,9 +1,11 @@
-"""What torch's own backends share: the limits of a plain tensor call, and padding."""
+"""What torch's own backends share: the limits of a plain tensor call, padding, and whole pages."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kernels_bench.backends._needs import lacks, needs_torch
+from kernels_bench.gather import gather_pages
 from kernels_bench.spec import AttentionSpec, Device, Pages, Reason, Stack
 
 if TYPE_CHECKING:
@@ -17,17 +19,23 @@ ANY_PAGES = tuple(Pages(size) for size in (16, 32, 64, 128, 256))
 
 def torch_refusals(device: Device, spec: AttentionSpec, stack: Stack) -> list[Reason]:
     """Why no call of torch can run this layer here."""
-    reasons = []
-    if "torch" not in stack:
-        reasons.append(Reason("package", "torch: not installed"))
-    if device.kind != "cpu":
-        reasons.append(Reason("device", f"device {device.kind}: measured on cpu alone so far"))
-    if spec.mla is not None:
-        reasons.append(Reason("mla", "mla: latent attention needs kernels of its own"))
-    if spec.kv_dtype not in (None, spec.dtype):
-        text = f"kv_dtype {spec.kv_dtype}: query, key and value must share {spec.dtype}"
-        reasons.append(Reason("kv_dtype", text))
-    return reasons
+    return [*needs_torch(device, stack), *lacks(spec, "mla", "quantized_kv")]
+
+
+class GatheredBatch:
+    """Keys and values of the batch's longest request, for every request."""
+
+    def __init__(self, batch: PagedBatch) -> None:
+        self._batch = batch
+        per_row = -(-int(batch.seq_lens_cpu.max()) // batch.pages.size)
+        self._block_table = batch.block_table[:, :per_row]  # an engine's table is wider
+        self.num_keys = per_row * batch.pages.size
+
+    def gather(self) -> tuple[Tensor, Tensor]:
+        """[B, Hkv, k, D] and [B, Hkv, k, Dv]"""
+        batch, table = self._batch, self._block_table
+        key = gather_pages(batch.key_cache, table, batch.pages)
+        return key, gather_pages(batch.value_cache, table, batch.pages)
 
 
 class PaddedQuery:
@@ -44,14 +52,15 @@ class PaddedQuery:
         """[B]"""
         self.positions = self.cached[:, None] + offsets
         """[B, width], absolute"""
-        self._taken = offsets < new_tokens[:, None]
+        is_token = offsets < new_tokens[:, None]
         index = starts[:-1, None] + offsets
-        self._index = torch.where(self._taken, index, torch.zeros_like(index))
+        self._token_of_place = torch.where(is_token, index, torch.zeros_like(index))
+        self._place_of_token = is_token.flatten().nonzero()[:, 0]
 
     def pad(self, query: Tensor) -> Tensor:
         """[T, H, D] -> [B, H, width, D]; the padding repeats a token."""
-        return query[self._index].transpose(1, 2)
+        return query[self._token_of_place].transpose(1, 2)
 
     def unpad(self, output: Tensor) -> Tensor:
         """[B, H, width, D] -> [T, H, D]"""
-        return output.transpose(1, 2)[self._taken]
+        return output.transpose(1, 2).flatten(0, 1)[self._place_of_token]

@@ -5,8 +5,13 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from kernels_bench.backends._torch import ANY_PAGES, PaddedQuery, torch_refusals
-from kernels_bench.gather import gather_pages
+from kernels_bench.backends._needs import lacks, needs_package
+from kernels_bench.backends._torch import (
+    ANY_PAGES,
+    GatheredBatch,
+    PaddedQuery,
+    torch_refusals,
+)
 from kernels_bench.spec import AttentionSpec, Device, Phase, Reason, Stack, Support, Variant
 
 if TYPE_CHECKING:
@@ -16,9 +21,10 @@ if TYPE_CHECKING:
 
     from kernels_bench.backends.base import Launch, PagedBatch
 
-_COMPILED = Variant(
+_ON_CPU = Variant(
     "compiled", ("torch", "c++", "python-headers"), ANY_PAGES, graph_phases=frozenset()
 )
+_ON_GPU = Variant("compiled", ("torch", "triton"), ANY_PAGES, graph_phases=frozenset())
 # torch's C++ template computes in vectors of AVX2 or wider; without them it refuses to lower:
 # torch/_inductor/kernel/flex/flex_cpu.py, 2.13
 _VECTORS = ("avx2", "avx512")
@@ -32,7 +38,7 @@ class TorchFlex:
 
     def variants(self, device: Device, spec: AttentionSpec, stack: Stack) -> tuple[Variant, ...]:
         """Only the compiled one: eager FlexAttention materialises every logit."""
-        return (_COMPILED,)
+        return (_ON_CPU if device.kind == "cpu" else _ON_GPU,)
 
     def supports(
         self,
@@ -46,9 +52,9 @@ class TorchFlex:
         reasons = torch_refusals(device, spec, stack)
         if device.kind == "cpu":
             reasons += _needs_of_the_cpu_template(device, stack)
-        if spec.has_sinks:
-            reasons.append(Reason("has_sinks", "has_sinks: FlexAttention has no sink term"))
-        return Support(tuple(reasons))
+        else:
+            reasons += needs_package(stack, "triton", "torch compiles for a GPU through it")
+        return Support((*reasons, *lacks(spec, "sinks")))
 
     def prepare(self, variant: Variant, spec: AttentionSpec, batch: PagedBatch) -> Launch:
         """Bind to a batch; the first `run` of a new kind of shape compiles."""
@@ -83,7 +89,7 @@ class _Compiled:
         from torch.nn.attention.flex_attention import create_block_mask
 
         batch = self.batch
-        self.padded = PaddedQuery(batch)
+        self.padded, self.gathered = PaddedQuery(batch), GatheredBatch(batch)
         cached, lens = _fixed_size(self.padded.cached), _fixed_size(batch.seq_lens)
         rows, width = self.padded.positions.shape
         self.block_mask = create_block_mask(
@@ -91,7 +97,7 @@ class _Compiled:
             B=rows,
             H=None,
             Q_LEN=width,
-            KV_LEN=batch.block_table.shape[1] * batch.pages.size,
+            KV_LEN=self.gathered.num_keys,
             device=str(batch.query.device),
         )
         self.score_mod = _score_mod(self.spec, cached, batch.alibi_slopes)
@@ -101,8 +107,7 @@ class _Compiled:
         batch = self.batch
         output = self.attend(
             self.padded.pad(batch.query),
-            gather_pages(batch.key_cache, batch.block_table, batch.pages),
-            gather_pages(batch.value_cache, batch.block_table, batch.pages),
+            *self.gathered.gather(),
             score_mod=self.score_mod,
             block_mask=self.block_mask,
             scale=batch.softmax_scale,

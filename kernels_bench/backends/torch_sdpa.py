@@ -8,9 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kernels_bench.backends._torch import ANY_PAGES, PaddedQuery, torch_refusals
+from kernels_bench.backends._needs import lacks
+from kernels_bench.backends._torch import (
+    ANY_PAGES,
+    GatheredBatch,
+    PaddedQuery,
+    torch_refusals,
+)
 from kernels_bench.gather import gather_pages
-from kernels_bench.spec import AttentionSpec, Device, Phase, Reason, Stack, Support, Variant
+from kernels_bench.spec import AttentionSpec, Device, Phase, Stack, Support, Variant
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,11 +45,7 @@ class TorchSdpa:
         stack: Stack,
     ) -> Support:
         """All but soft caps, quantised caches and MLA: a mask expresses the rest."""
-        reasons = torch_refusals(device, spec, stack)
-        if spec.logit_softcap is not None:
-            text = f"logit_softcap {spec.logit_softcap:g}: torch's SDPA cannot cap logits"
-            reasons.append(Reason("logit_softcap", text))
-        return Support(tuple(reasons))
+        return Support((*torch_refusals(device, spec, stack), *lacks(spec, "softcap")))
 
     def prepare(self, variant: Variant, spec: AttentionSpec, batch: PagedBatch) -> Launch:
         """Bind the variant to a batch."""
@@ -59,15 +61,15 @@ class _Padded:
     def plan(self) -> None:
         """Lengths to masks and to the places of tokens in the padded query."""
         batch = self.batch
-        self.padded = PaddedQuery(batch)
-        num_keys = batch.block_table.shape[1] * batch.pages.size
-        self.mask = _mask(self.spec, batch, self.padded.positions, batch.seq_lens, num_keys)
+        self.padded, self.gathered = PaddedQuery(batch), GatheredBatch(batch)
+        self.mask = _mask(
+            self.spec, batch, self.padded.positions, batch.seq_lens, self.gathered.num_keys
+        )
 
     def run(self) -> None:
         """Gather, attend, and put the padded output's real rows back."""
         batch = self.batch
-        key = gather_pages(batch.key_cache, batch.block_table, batch.pages)
-        value = gather_pages(batch.value_cache, batch.block_table, batch.pages)
+        key, value = self.gathered.gather()
         query = self.padded.pad(batch.query)
         output = _attend(self.spec, batch, query, key, value, self.mask)
         batch.output.copy_(self.padded.unpad(output))
@@ -146,6 +148,12 @@ def _attend(
     """[B, Hq, q, D] x [B, Hkv, k, D] -> [B, Hq, q, Dv]."""
     from torch.nn.functional import pad, scaled_dot_product_attention
 
+    groups = spec.num_q_heads // spec.num_kv_heads
+    if query.is_cuda and mask is not None:
+        # With a mask only the memory-efficient kernel fuses, and it knows no groups: the fallback
+        # writes every logit to memory. torch/nn/attention, sdp_utils.cpp, 2.11.
+        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+        groups = 1
     if batch.sinks is not None:  # the mask's last column is the sink: a key of zeros, no value
         key, value = pad(key, (0, 0, 0, 1)), pad(value, (0, 0, 0, 1))
     return scaled_dot_product_attention(
@@ -155,7 +163,7 @@ def _attend(
         attn_mask=mask,
         is_causal=is_causal,
         scale=batch.softmax_scale,
-        enable_gqa=spec.num_q_heads != spec.num_kv_heads,
+        enable_gqa=groups > 1,
     )
 
 

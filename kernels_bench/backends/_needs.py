@@ -1,0 +1,82 @@
+"""Reasons that several backends share: what a kernel lacks, and what must be installed under it."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+from kernels_bench.spec import AttentionSpec, Device, Reason, Stack
+
+Feature: TypeAlias = Literal[
+    "sinks", "alibi", "chunk", "softcap", "window", "non_causal", "mla", "quantized_kv", "value_dim"
+]
+"""What a layer may ask of a kernel beyond plain causal attention."""
+
+
+def lacks(spec: AttentionSpec, *features: Feature) -> list[Reason]:
+    """One reason for each of these features that the layer needs and the kernel has not."""
+    return [reason for feature in features if (reason := _lack(spec, feature)) is not None]
+
+
+def _lack(spec: AttentionSpec, feature: Feature) -> Reason | None:
+    match feature:
+        case "sinks" if spec.has_sinks:
+            return Reason("has_sinks", "has_sinks: the kernel has no sink term")
+        case "alibi" if spec.has_alibi:
+            return Reason("has_alibi", "has_alibi: the kernel adds no bias by distance")
+        case "chunk" if spec.attention_chunk is not None:
+            text = f"attention_chunk {spec.attention_chunk}: the kernel has no chunked mask"
+            return Reason("attention_chunk", text)
+        case "softcap" if spec.logit_softcap is not None:
+            text = f"logit_softcap {spec.logit_softcap:g}: the kernel cannot cap logits"
+            return Reason("logit_softcap", text)
+        case "window" if spec.sliding_window is not None:
+            text = f"sliding_window {spec.sliding_window}: the kernel has no window"
+            return Reason("sliding_window", text)
+        case "non_causal" if not spec.causal:
+            return Reason("causal", "causal false: the kernel is causal alone")
+        case "mla" if spec.mla is not None:
+            return Reason("mla", "mla: latent attention needs kernels of its own")
+        case "quantized_kv" if spec.kv_dtype not in (None, spec.dtype):
+            text = f"kv_dtype {spec.kv_dtype}: query, key and value must share {spec.dtype}"
+            return Reason("kv_dtype", text)
+        case "value_dim" if spec.value_dim != spec.head_dim:
+            text = f"head_dim_v {spec.value_dim}: must equal head_dim {spec.head_dim}"
+            return Reason("head_dim_v", text)
+        case _:
+            return None
+
+
+def needs_torch(device: Device, stack: Stack) -> list[Reason]:
+    """Why torch itself cannot reach this device.
+
+    The stack's "cuda" and "hip" are what torch was built for.
+    """
+    version = stack.get("torch")
+    if version is None:
+        return [Reason("package", "torch: not installed")]
+    built_for = {"cuda": "cuda", "rocm": "hip"}.get(device.kind)
+    if built_for is not None and built_for not in stack:
+        name = {"cuda": "CUDA", "hip": "ROCm"}[built_for]
+        text = f"torch {version}: built without {name}, cannot use {device.name}"
+        return [Reason("torch", f"{text}; install a build of torch for {name}")]
+    return []
+
+
+def needs_gpu(device: Device, *kinds: Literal["cuda", "rocm"]) -> list[Reason]:
+    """Why a kernel for these kinds of device cannot run on this one."""
+    if device.kind in kinds:
+        return []
+    return [Reason("device", f"device {device.kind}: runs on {' and '.join(kinds)}")]
+
+
+def needs_package(stack: Stack, name: str, what_to_do: str) -> list[Reason]:
+    """Why a distribution that is not installed keeps a kernel from running."""
+    if name in stack:
+        return []
+    return [Reason("package", f"{name}: not installed; {what_to_do}")]
+
+
+def compute_capability(device: Device) -> int | None:
+    """90 for "sm_90"; None where the device is not NVIDIA's."""
+    digits = device.arch.removeprefix("sm_").rstrip("af")
+    return int(digits) if device.kind == "cuda" and digits.isdigit() else None
