@@ -13,18 +13,25 @@ from kernels_bench.spec import Device, DeviceKind
 
 # cpu: a model in plain torch attends through SDPA. transformers 5.23, modeling_utils.py,
 #   get_correct_attn_implementation: "sdpa" unless asked otherwise; flex_attention is opt-in.
-# cuda: vLLM 0.33, platforms/cuda.py: FLASH_ATTN, FLASHINFER, TRITON_ATTN, FLEX_ATTENTION.
+# cuda: vLLM 0.33, platforms/cuda.py: FLASH_ATTN, FLASHINFER, TRITON_ATTN, FLEX_ATTENTION; our own
+#   Triton kernels, which no engine lists, stand behind the one that it lists.
 # rocm: vLLM 0.33, platforms/rocm.py: ROCM_ATTN (split Triton), ROCM_AITER_FA,
 #   ROCM_AITER_UNIFIED_ATTN, TRITON_ATTN.
 _ANY: Mapping[DeviceKind, tuple[str, ...]] = MappingProxyType(
     {
         "cpu": ("torch_sdpa", "torch_flex"),
-        "cuda": ("flash_attn", "flashinfer", "triton_unified", "torch_flex", "torch_sdpa"),
+        "cuda": (
+            "flash_attn", "flashinfer", "vllm_triton", "triton_unified", "triton_split",
+            "torch_flex", "torch_sdpa",
+        ),
         "rocm": ("triton_split", "aiter_fa", "aiter_unified", "triton_unified", "torch_sdpa"),
     }
-)
+)  # fmt: skip
 # The same list on compute capability 10.x puts FLASHINFER first.
-_ANY_SM10X = ("flashinfer", "flash_attn", "triton_unified", "torch_flex", "torch_sdpa")
+_ANY_SM10X = (
+    "flashinfer", "flash_attn", "vllm_triton", "triton_unified", "triton_split",
+    "torch_flex", "torch_sdpa",
+)  # fmt: skip
 
 
 def default_order(device: Device) -> tuple[str, ...]:

@@ -100,7 +100,7 @@ def test_a_name_that_is_taken_stays_with_who_has_it() -> None:
     found = find_backends()
     assert Broken("torch_sdpa", "its name is taken: uninstall one of the two") in found.broken
     assert names(found.backends).count("torch_sdpa") == 1
-    assert find_backend("torch_sdpa") == find_backends().backends[1]
+    assert find_backend("torch_sdpa") in find_backends().backends
     assert type(find_backend("torch_sdpa")).__module__ == "kernels_bench.backends.torch_sdpa"
 
 

@@ -1,0 +1,171 @@
+"""vLLM's unified Triton kernel, as its TRITON_ATTN runs it.
+
+Read against vLLM 0.24 to 0.33: v1/attention/backends/triton_attn.py and ops/ beside it. From 0.26
+on its cache holds a token's key and value side by side; here they lie apart, as before.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache, partial
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from kernels_bench.backends._needs import compute_capability, lacks, needs_gpu, needs_torch
+from kernels_bench.backends._releases import needs_release, release
+from kernels_bench.backends._vllm import CAPTURE_SIZES, window_size
+from kernels_bench.spec import AttentionSpec, Device, Pages, Phase, Reason, Stack, Support, Variant
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from kernels_bench.backends.base import Launch, PagedBatch
+
+_UNIFIED = Variant(
+    "unified",
+    ("vllm",),
+    tuple(Pages(size) for size in (16, 32, 64, 128, 256)),
+    engine_options={"vllm": {"attention_backend": "TRITON_ATTN"}},
+)
+_FIRST, _LAST = (0, 24), (0, 33)
+_FIRST_WITH_64_SEGMENTS = (0, 31)
+
+SEGMENTS = 16
+"""Parts of a context that one request's softmax is split into: NUM_PAR_SOFTMAX_SEGMENTS."""
+MIN_PROGRAMS = 128
+"""A grid of fewer programs than this splits contexts: MIN_LAUNCH_GRID_SIZE_2D."""
+MAX_SPLIT_QUERY_LEN = 8
+"""Longest query that is split: MAX_3D_QUERY_LEN, from 0.33 on; before that, 1."""
+
+
+class VllmTriton:
+    """One kernel for all phases; short decodes split their contexts."""
+
+    name = "vllm_triton"
+
+    def variants(self, device: Device, spec: AttentionSpec, stack: Stack) -> tuple[Variant, ...]:
+        """One: vLLM sets its tiles by fixed rules."""
+        return (_UNIFIED,)
+
+    def supports(
+        self,
+        variant: Variant,
+        device: Device,
+        spec: AttentionSpec,
+        phase: Phase,
+        stack: Stack,
+    ) -> Support:
+        """Everything but quantised caches (vLLM quantises the query too), chunks and MLA."""
+        return Support(
+            (
+                *needs_torch(device, stack),
+                *needs_gpu(device, "cuda", "rocm"),
+                *needs_release(stack, "vllm", _FIRST, _LAST, "pip install vllm"),
+                *_needs_arch(device, spec, stack),
+                *_limits(spec),
+                *lacks(spec, "chunk", "mla", "quantized_kv", "value_dim"),
+            )
+        )
+
+    def prepare(self, variant: Variant, spec: AttentionSpec, batch: PagedBatch) -> Launch:
+        """Bind to a batch; the first `run` of a new kind of layer compiles."""
+        return _Unified(spec, batch)
+
+
+class _Unified:
+    """A call with the buffers that vLLM's metadata builder would hand it."""
+
+    def __init__(self, spec: AttentionSpec, batch: PagedBatch) -> None:
+        import torch
+
+        module = import_module("vllm.v1.attention.ops.triton_unified_attention")
+        threshold = split_threshold(spec.num_kv_heads)
+        rows = threshold * min(batch.max_query_len, MAX_SPLIT_QUERY_LEN)
+        padded_dim = 1 << (spec.head_dim - 1).bit_length()
+        device = batch.query.device
+        output, maxima, sums = _buffers(device, (rows, spec.num_q_heads, SEGMENTS), padded_dim)
+        one = torch.ones((), device=device).expand(len(batch.seq_lens), spec.num_kv_heads)
+        self._call = partial(
+            module.unified_attention,
+            q=batch.query,
+            k=batch.key_cache,
+            v=batch.value_cache,
+            out=batch.output,
+            cu_seqlens_q=batch.query_start_loc,
+            max_seqlen_q=batch.max_query_len,
+            seqused_k=batch.seq_lens,
+            max_seqlen_k=batch.max_seq_len,
+            softmax_scale=batch.softmax_scale,
+            causal=spec.causal,
+            window_size=window_size(spec),
+            block_table=batch.block_table,
+            softcap=spec.logit_softcap or 0.0,
+            q_descale=None,
+            k_descale=one,
+            v_descale=one,
+            seq_threshold_3D=threshold,
+            num_par_softmax_segments=SEGMENTS,
+            softmax_segm_output=output,
+            softmax_segm_max=maxima,
+            softmax_segm_expsum=sums,
+            alibi_slopes=batch.alibi_slopes,
+            sinks=batch.sinks,
+        )
+
+    def plan(self) -> None:
+        """Nothing: the kernel reads the batch on the device."""
+
+    def run(self) -> None:
+        """One call, which writes the output; a split decode launches two kernels."""
+        self._call()
+
+
+def split_threshold(num_kv_heads: int) -> int:
+    """Most requests whose contexts are split: the capture size nearest to a grid's least width, so
+    that each captured graph holds the right one of the two kernels.
+    """
+    wanted = MIN_PROGRAMS // num_kv_heads
+    return min(CAPTURE_SIZES, key=lambda size: abs(size - wanted))
+
+
+@lru_cache(maxsize=1)
+def _buffers(
+    device: torch.device, shape: tuple[int, int, int], padded_dim: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Partial outputs, maxima and sums. All launches of a layer share them, as a model's layers do:
+    one runs after the other, and each writes what it reads.
+    """
+    import torch
+
+    empty = partial(torch.empty, dtype=torch.float32, device=device)
+    return empty((*shape, padded_dim)), empty(shape), empty(shape)
+
+
+def _needs_arch(device: Device, spec: AttentionSpec, stack: Stack) -> list[Reason]:
+    capability = compute_capability(device)
+    if capability is None:
+        return []
+    reasons = []
+    if capability < 80 and spec.dtype == "bfloat16":
+        reasons.append(Reason("arch", f"arch {device.arch}: bfloat16 needs sm_80 or later"))
+    version = stack.get("vllm", "")
+    if capability == 120 and release(version) >= _FIRST_WITH_64_SEGMENTS:
+        text = f"arch {device.arch}: vllm {version} splits contexts by a rule of its own there"
+        reasons.append(Reason("arch", f"{text}, which is not reproduced"))
+    return reasons
+
+
+def _limits(spec: AttentionSpec) -> list[Reason]:
+    reasons = []
+    if spec.head_dim < 32:
+        reasons.append(Reason("head_dim", f"head_dim {spec.head_dim}: at least 32"))
+    if spec.dtype not in ("bfloat16", "float16", "float32"):
+        text = f"dtype {spec.dtype}: takes bfloat16, float16 and float32"
+        reasons.append(Reason("dtype", text))
+    if not spec.causal and spec.sliding_window is not None:
+        text = "causal false: a window then reaches as far ahead as back, unlike the layer's"
+        reasons.append(Reason("causal", text))
+    return reasons
+
+
+BACKEND = VllmTriton()
