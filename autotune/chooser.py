@@ -9,6 +9,7 @@ from pathlib import Path
 from autotune import records
 from autotune._store import StoredDecision, find_decisions
 from autotune.decision import Choice, Decision, State, with_runner_up
+from autotune.elsewhere import Elsewhere, stack_under
 from autotune.errors import UsageError
 from autotune.incumbents import default_order
 from autotune.keys import device_key
@@ -17,7 +18,6 @@ from autotune.today import Asked, first_able, reason_texts, variant_today, why_n
 from kernels_bench.backends import find_backend, find_backends
 from kernels_bench.method import METHOD
 from kernels_bench.spec import Stack, Variant
-from kernels_bench.stack import find_stack, full_stack
 
 
 def choose(asked: Asked, cache_file: Path) -> Choice:
@@ -25,6 +25,13 @@ def choose(asked: Asked, cache_file: Path) -> Choice:
 
     Raises CacheError where the file cannot be read, and UsageError for a strict override.
     """
+    choice = _answer(asked, cache_file)
+    if isinstance(asked.found, Elsewhere):
+        return replace(choice, why=f"{asked.found.note}; {choice.why}")
+    return choice
+
+
+def _answer(asked: Asked, cache_file: Path) -> Choice:
     notes: list[str] = []
     if asked.settings.backend is not None:
         match _override(asked, asked.settings.backend):
@@ -44,7 +51,8 @@ def _from_cache(asked: Asked, stored: Iterable[StoredDecision]) -> Choice:
     if remembered := _remembered(asked, mine):
         return remembered
     if mine:
-        return _default(asked, "nobody who was measured can run here any more; run autotune warm")
+        why = "nobody who was measured can run {0} any more; run autotune warm {0}"
+        return _default(asked, why.format(asked.where))
     return _default(asked, _miss(asked, {s.device.name for s in stored}))
 
 
@@ -54,7 +62,7 @@ def _remembered(asked: Asked, mine: Iterable[StoredDecision]) -> Choice | None:
     if not decisions:
         return None
     # Of these names alone: a start needs no list of everything that is installed.
-    stack = find_stack(asked.found, {name for each in decisions for name in each.versions})
+    stack = stack_under(asked.found, {name for each in decisions for name in each.versions})
     drifts = [(each, _drift(each, asked, stack)) for each in decisions]
     newest = drifts[0]
     decision, drift = next((pair for pair in drifts if not pair[1]), newest)
@@ -69,8 +77,14 @@ def _remembered(asked: Asked, mine: Iterable[StoredDecision]) -> Choice | None:
                 why = "; ".join([*drift, *refusals, taken.why])
                 return _choice(asked, state, candidate, variant, why, taken)
             case refusal:
-                refusals.append(f"{candidate.label} cannot run any more ({refusal})")
+                refusals.append(f"{candidate.label} {_lost(asked)} ({refusal})")
     return None
+
+
+def _lost(asked: Asked) -> str:
+    """A backend that was measured elsewhere may well run there without being installed here."""
+    is_elsewhere = isinstance(asked.found, Elsewhere)
+    return "cannot be taken here" if is_elsewhere else "cannot run any more"
 
 
 def _drift(decision: Decision, asked: Asked, stack: Stack) -> list[str]:
@@ -95,26 +109,26 @@ def _default(asked: Asked, why: str) -> Choice:
         why = f"no backend can run {model.name}: {reason_texts(model.unsupported)}"
     if model.unsupported or asked.question.engine != "any":
         return _choice(asked, "default", None, None, why, None)
-    stack = full_stack(asked.found)
+    stack = stack_under(asked.found)
     here = [n for n in default_order(asked.found.device) if find_backend(n) is not None]
     for name in here:
         if able := first_able(asked, name, stack):
             return _choice(asked, "default", *able, why, None)
     if here:
         said = "; ".join(f"{name}: {why_not(asked, name, stack)}" for name in here)
-        why = f"no backend can run {model.name} here: {said}"
+        why = f"no backend can run {model.name} {asked.where}: {said}"
     return _choice(asked, "default", None, None, why, None)
 
 
 def _override(asked: Asked, name: str) -> Choice | str:
     """The user's word, if it can run; otherwise why not, and who could."""
-    stack = full_stack(asked.found)
+    stack = stack_under(asked.found)
     if able := first_able(asked, name, stack):
         why = f"{name} was asked for by AUTOTUNE_BACKEND"
         return _choice(asked, "override", *able, why, None)
     names = [backend.name for backend in find_backends().backends]
     can = [each for each in names if first_able(asked, each, stack)]
-    cannot = [f"{each} (cannot run here)" for each in names if each not in can]
+    cannot = [f"{each} (cannot run {asked.where})" for each in names if each not in can]
     known = ", ".join([*can, *cannot])
     return f"AUTOTUNE_BACKEND={name} cannot be taken: {why_not(asked, name, stack)}; known: {known}"
 
@@ -125,7 +139,7 @@ def _miss(asked: Asked, elsewhere: Iterable[str]) -> str:
     measured = f" (measured on {names})" if names else ""
     return (
         f"nothing is measured for {asked.question.model.name} on {asked.found.device.name}"
-        f"{measured}; autotune warm measures it"
+        f"{measured}; autotune warm measures it {asked.where}"
     )
 
 

@@ -68,7 +68,7 @@ def stored_payload(stored: StoredDecision) -> Json:
         "id": stored.id,
         "model": stored.model.name,
         "tensor_parallel": stored.model.tensor_parallel,
-        "device": device_payload(records.device_of(stored.device)),
+        "device": device_payload(records.measured_device(stored)),
         "engine": row.engine,
         "profile": row.profile,
         "backend": row.backend,

@@ -1,10 +1,11 @@
-"""What this machine can run today: the question put to backends one by one, without torch."""
+"""What a device can run today: the question put to backends one by one, without torch."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from autotune.elsewhere import Elsewhere
 from autotune.keys import Question
 from autotune.policy import Candidate
 from autotune.settings import Settings
@@ -22,10 +23,15 @@ class Asked:
     """A question, on a device, under a user's settings."""
 
     question: Question
-    found: FoundDevice
+    found: FoundDevice | Elsewhere
     settings: Settings = field(default_factory=Settings)
     strict: bool = False
     """An override that cannot run is an error instead of a warning."""
+
+    @property
+    def where(self) -> str:
+        """The device's place, for people."""
+        return "there" if isinstance(self.found, Elsewhere) else "here"
 
 
 def variant_today(asked: Asked, candidate: Candidate, stack: Stack) -> Variant | str:

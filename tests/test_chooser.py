@@ -266,7 +266,7 @@ def test_when_nobody_measured_can_run_the_default_answers(file: Path) -> None:
     tune(file, {"swift": 50.0})
     choice = ask(file, disabled=NO_FLEX | {"swift"})
     assert (choice.state, choice.backend) == ("default", "torch_sdpa")
-    assert choice.why == "nobody who was measured can run here any more; run autotune warm"
+    assert choice.why == "nobody who was measured can run here any more; run autotune warm here"
 
 
 @pytest.mark.usefixtures("plugins")

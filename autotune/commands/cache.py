@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 import click
 
@@ -15,11 +16,14 @@ from autotune._store import (
     show_decision,
 )
 from autotune.commands.options import cache_option, json_option
+from autotune.elsewhere import device_line, devices_of, known_text, of_device
+from autotune.evidence import print_stored
 from autotune.keys import spec_keys_of
 from autotune.payload import SCHEMA, measurement_payload, stored_payload
-from autotune.records import outcome_of
-from autotune.report import print_table
-from autotune.text import outcome_text
+from autotune.records import device_of
+from autotune.table import print_table
+
+_COLUMNS = ("id", "model", "tp", "device", "engine", "profile", "winner", "speedup", "measured")
 
 
 @click.group()
@@ -42,20 +46,26 @@ def path(location: Location, as_json: bool) -> None:
 
 
 @command.command()
+@click.option(
+    "--device", metavar="auto|cpu|cuda:N|NAME",
+    help="Of this device alone, or of those whose line has these words: h100.",
+)  # fmt: skip
 @cache_option
 @json_option
-def ls(location: Location, as_json: bool) -> None:
+def ls(device: str | None, location: Location, as_json: bool) -> None:
     """List the decisions, newest first."""
-    stored = list_decisions(location.path)
+    everything = list_decisions(location.path)
+    stored = everything if device is None else of_device(device, everything)
     if as_json:
         rows = [stored_payload(each) for each in stored]
         click.echo(json.dumps({"schema": SCHEMA, "decisions": rows}, indent=2))
-        return
-    if not stored:
+    elif stored:
+        print_table("Decisions", _COLUMNS, _rows(stored))
+    elif everything:
+        known = known_text(devices_of(everything))
+        click.echo(f"no decision for device {device!r}; {location.path} knows: {known}", err=True)
+    else:
         click.echo(f"{location.path} holds no decision yet; autotune warm makes one", err=True)
-        return
-    columns = ["id", "model", "tp", "device", "engine", "profile", "winner", "speedup", "measured"]
-    print_table("Decisions", columns, [_cells(each) for each in stored])
 
 
 @command.command()
@@ -72,14 +82,7 @@ def show(decision_id: int, location: Location, as_json: bool) -> None:
         payload["measurements"] = [measurement_payload(row) for row in evidence]
         click.echo(json.dumps(payload, indent=2))
         return
-    for name, value in stored_payload(stored).items():
-        click.echo(f"{name}: {value if isinstance(value, str) else json.dumps(value)}")
-    rows = [
-        [row.phase, row.workload or "all", f"{row.backend}:{row.variant}", outcome_text(outcome)]
-        for row in evidence
-        if (outcome := outcome_of(row)) is not None
-    ]
-    print_table("Evidence", ["phase", "workload", "candidate", "outcome"], rows)
+    print_stored(stored, evidence)
 
 
 @command.command()
@@ -102,14 +105,20 @@ def rm(decision_ids: tuple[int, ...], evidence: bool, location: Location, as_jso
         click.echo(f"removed {len(decision_ids)}", err=True)
 
 
-def _cells(stored: StoredDecision) -> list[str]:
+def _rows(stored: Sequence[StoredDecision]) -> list[list[str]]:
+    """A device by its name, or by its whole line where others here share the name."""
+    names = [device.name for device in devices_of(stored)]
+    return [_cells(each, names.count(each.device.name) > 1) for each in stored]
+
+
+def _cells(stored: StoredDecision, is_shared_name: bool) -> list[str]:
     row = stored.decision
     speedup = "" if row.speedup_vs_default is None else f"{row.speedup_vs_default:.2f}x"
     return [
         str(stored.id),
         stored.model.name,
         str(stored.model.tensor_parallel),
-        stored.device.name,
+        device_line(device_of(stored.device)) if is_shared_name else stored.device.name,
         row.engine,
         row.profile,
         f"{row.backend}:{row.variant}",

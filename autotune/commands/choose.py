@@ -12,15 +12,15 @@ from autotune.commands.options import (
     Target,
     cache_option,
     json_option,
+    named_target_options,
     profile_option,
     settings_from,
-    target_options,
 )
 from autotune.decision import Choice
+from autotune.elsewhere import find_anywhere
 from autotune.payload import choice_payload
 from autotune.text import choice_lines
 from autotune.today import Asked
-from kernels_bench.devices import find_device
 
 _NOT_HIT = 4
 _HITS = ("exact", "drifted", "borrowed")
@@ -28,7 +28,7 @@ _HITS = ("exact", "drifted", "borrowed")
 
 
 @click.command()
-@target_options
+@named_target_options
 @profile_option
 @click.option(
     "--format",
@@ -59,12 +59,18 @@ def command(
 ) -> None:
     """Print the backend that an engine would get. Reads the cache; measures nothing."""
     settings = settings_from(profile)
-    asked = Asked(target.question(settings), find_device(target.device), settings, strict)
-    choice = choose(asked, location.path)
+    question = target.question(settings)
+    found = find_anywhere(target.device, question, location.path)
+    choice = choose(Asked(question, found, settings, strict), location.path)
     click.echo(_render(choice, "json" if as_json else form), nl=form in ("text", "json"))
     if assert_hit is not None and choice.state not in _HITS[: _HITS.index(assert_hit) + 1]:
         click.echo(f"autotune: --assert-hit {assert_hit}: {choice.state}: {choice.why}", err=True)
         click.get_current_context().exit(_NOT_HIT)
+
+
+def _word(value: object) -> str:
+    """A value on a command line: engines read nested options as JSON."""
+    return json.dumps(value) if isinstance(value, (dict, list)) else str(value)
 
 
 def _render(choice: Choice, form: str) -> str:
@@ -72,9 +78,9 @@ def _render(choice: Choice, form: str) -> str:
         case "json":
             return json.dumps(choice_payload(choice), indent=2)
         case "args":
+            options = (choice.engine_options or {}).items()
             return "".join(
-                f"--{name.replace('_', '-')} {value}\n"
-                for name, value in (choice.engine_options or {}).items()
+                f"--{name.replace('_', '-')} {_word(value)}\n" for name, value in options
             )
         case "env":
             return "" if choice.backend is None else f"AUTOTUNE_BACKEND={choice.backend}\n"

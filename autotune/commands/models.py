@@ -9,7 +9,7 @@ import click
 from autotune.commands.options import json_option
 from autotune.models import ModelConfig, ModelRequest, Preset, kinds, load_model, presets
 from autotune.payload import SCHEMA
-from autotune.report import print_table
+from autotune.table import print_table
 
 
 @click.command()

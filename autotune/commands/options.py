@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import click
 
 from autotune._store import Location, locate
+from autotune.elsewhere import refuse_name
 from autotune.errors import UsageError
 from autotune.keys import Question
 from autotune.models import ModelConfig, ModelRequest, load_model
@@ -42,18 +43,40 @@ class Target:
 
 
 def target_options(command: Command) -> Command:
-    """MODEL and DEVICE of the design, as one `target`."""
-    return _with_target(_model_option(required=True), command)
+    """A model, and a device of this machine, as one `target`."""
+    return _with_target(_model_option(required=True), _device_here, command)
+
+
+def named_target_options(command: Command) -> Command:
+    """As `target_options`; the device may also be one that the cache knows."""
+    return _with_target(_model_option(required=True), _device_anywhere, command)
 
 
 def any_target_options(command: Command) -> Command:
     """As `target_options`; without --model a common layer stands for all."""
-    return _with_target(_model_option(default="llama-3.1-8b", show_default=True), command)
+    model = _model_option(default="llama-3.1-8b", show_default=True)
+    return _with_target(model, _device_here, command)
 
 
 def targets_options(command: Command) -> Command:
     """As `target_options` with --model repeated: one `targets`."""
-    return _with_targets(_model_option(required=True, multiple=True), command)
+    return _with_targets(_model_option(required=True, multiple=True), _device_here, command)
+
+
+def _refuse_name(ctx: click.Context, option: click.Parameter, text: str) -> str:
+    """Measuring and surveying need the device itself."""
+    refuse_name(text)
+    return text
+
+
+_device_here = click.option(
+    "--device", default="auto", show_default=True, metavar="auto|cpu|cuda:N|all",
+    callback=_refuse_name, help="auto is the first GPU, or the CPU; all is for warm.",
+)  # fmt: skip
+_device_anywhere = click.option(
+    "--device", default="auto", show_default=True, metavar="auto|cpu|cuda:N|NAME",
+    help="auto is the first GPU, or the CPU; or words of a device in the cache: h100.",
+)  # fmt: skip
 
 
 def _model_option(*, multiple: bool = False, **how: Any) -> Command:
@@ -68,16 +91,16 @@ def _model_option(*, multiple: bool = False, **how: Any) -> Command:
     )
 
 
-def _with_target(model_option: Command, command: Command) -> Command:
+def _with_target(model_option: Command, device_option: Command, command: Command) -> Command:
     @functools.wraps(command)
     def bundled(targets: tuple[Target, ...], **others: Any) -> Any:
         (target,) = targets
         return command(target=target, **others)
 
-    return _with_targets(model_option, bundled)
+    return _with_targets(model_option, device_option, bundled)
 
 
-def _with_targets(model_option: Command, command: Command) -> Command:
+def _with_targets(model_option: Command, device_option: Command, command: Command) -> Command:
     options = (
         model_option,
         click.option(
@@ -97,10 +120,7 @@ def _with_targets(model_option: Command, command: Command) -> Command:
             "--engine", type=click.Choice(ENGINES), default="any", show_default=True,
             help="Who will load the backend.",
         ),
-        click.option(
-            "--device", default="auto", show_default=True, metavar="auto|cpu|cuda:N|all",
-            help="auto is the first GPU, or the CPU; all is for warm.",
-        ),
+        device_option,
     )  # fmt: skip
 
     @functools.wraps(command)

@@ -1,0 +1,165 @@
+"""A device that is not on this machine: what the cache remembers stands in for a look at it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+from autotune import records
+from autotune._store import StoredDecision, list_decisions
+from autotune.decision import Decision
+from autotune.keys import Question, device_key
+from autotune.text import device_text
+from kernels_bench.devices import FoundDevice, find_device, find_devices
+from kernels_bench.devices.selector import parse_selector
+from kernels_bench.errors import DeviceError
+from kernels_bench.spec import Device, DeviceKind, Stack
+from kernels_bench.stack import find_stack, full_stack
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """A device in the cache, with the versions under which it was measured last."""
+
+    device: Device
+    """With the power limit of that measurement."""
+    stack: Stack
+    measured_at: str
+
+    @property
+    def note(self) -> str:
+        """What a reader of the answer must know."""
+        return (
+            f"{self.device.name} is not on this machine: answered for the versions under which it"
+            f" was measured on {self.measured_at[:10]}"
+        )
+
+
+def find_anywhere(name: str, question: Question, cache_file: Path) -> FoundDevice | Elsewhere:
+    """The device that is meant by "auto", "cpu", "cuda:N", "rocm:N", or words of a stored one.
+
+    A stored device that is here too is the one that is here. Raises DeviceError, with what is known
+    and what is here.
+    """
+    if is_selector(name):
+        return find_device(name)
+    stored = _readable(list_decisions(cache_file))
+    device = _the_one(name, devices_of(each for each, _ in stored), cache_file)
+    for found in find_devices():
+        if device_key(found.device) == device_key(device):
+            return found
+    mine = [pair for pair in stored if pair[0].device.key == device_key(device)]
+    answers = [pair for pair in mine if pair[0].decision.question == question.text]
+    newest, decision = (answers or mine)[0]
+    return Elsewhere(records.measured_device(newest), _stack(decision), decision.measured_at)
+
+
+def refuse_name(text: str) -> None:
+    """Raise DeviceError for a stored device's name where the device itself is needed."""
+    if not is_selector(text):
+        raise DeviceError(
+            f"device {text!r}: expected auto, cpu, cuda:N or rocm:N, as this command needs a"
+            f" device of this machine; here are: {_here()}"
+        )
+
+
+def is_selector(text: str) -> bool:
+    """Whether it says which device of this machine is meant, be it there or not."""
+    if text == "all":
+        return True
+    try:
+        parse_selector(text)
+    except DeviceError:
+        return False
+    return True
+
+
+def stack_under(place: FoundDevice | Elsewhere, names: Collection[str] | None = None) -> Stack:
+    """The versions of these packages, or of all, and of the drivers under a device."""
+    match place:
+        case Elsewhere(stack=stack):
+            return stack
+        case FoundDevice() if names is None:
+            return full_stack(place)
+        case FoundDevice():
+            return find_stack(place, names)
+
+
+def of_device(text: str, stored: Sequence[StoredDecision]) -> tuple[StoredDecision, ...]:
+    """The decisions for the device that a selector means, or for those that a name fits."""
+    if is_selector(text):
+        fit: tuple[Device, ...] = (find_device(text).device,)
+    else:
+        fit = fitting(text, devices_of(stored))
+    keys = {device_key(device) for device in fit}
+    return tuple(each for each in stored if each.device.key in keys)
+
+
+def devices_of(stored: Iterable[StoredDecision]) -> tuple[Device, ...]:
+    """Each device once, in the order of its first decision."""
+    return tuple({each.device.key: records.device_of(each.device) for each in stored}.values())
+
+
+def fitting(name: str, devices: Iterable[Device]) -> tuple[Device, ...]:
+    """Those whose line or else whose name it is, or else whose line has each of its words."""
+    wanted, devices = _words(name), tuple(devices)
+    if not wanted:
+        return ()
+    return (
+        tuple(each for each in devices if _words(device_line(each)) == wanted)
+        or tuple(each for each in devices if _words(each.name) == wanted)
+        or tuple(each for each in devices if _words(device_line(each)) >= wanted)
+    )
+
+
+def device_line(device: Device) -> str:
+    """All that tells two devices apart, for people; its words name the device."""
+    cache = f"{device.last_level_cache_bytes / 2**20:.0f} MiB cache"
+    return f"{device_text(device).removesuffix(')')}, {cache})"
+
+
+def known_text(devices: Iterable[Device]) -> str:
+    """Their lines in one."""
+    return "; ".join(map(device_line, devices)) or "no device yet"
+
+
+def _the_one(name: str, known: tuple[Device, ...], cache_file: Path) -> Device:
+    match fitting(name, known):
+        case (device,):
+            return device
+        case ():
+            raise DeviceError(
+                f"device {name!r}: expected auto, cpu, cuda:N, rocm:N, or words of a device that"
+                f" the cache knows\n{cache_file} knows: {known_text(known)}; here are: {_here()}"
+            )
+        case several:
+            raise DeviceError(
+                f"device {name!r} fits {len(several)} devices of {cache_file}; add words that"
+                f" tell them apart: {known_text(several)}"
+            )
+
+
+def _readable(stored: Iterable[StoredDecision]) -> list[tuple[StoredDecision, Decision]]:
+    """Newest first, as they come; without what is damaged."""
+    return [
+        (each, decision)
+        for each in stored
+        if each.device.kind in get_args(DeviceKind)
+        and (decision := records.decision_of(each)) is not None
+    ]
+
+
+def _stack(decision: Decision) -> Stack:
+    return {name: version for name, version in decision.versions.items() if version is not None}
+
+
+def _words(text: str) -> frozenset[str]:
+    """In small letters; "A100-SXM4-80GB" is three, "1g.10gb" and "x86_64+avx512" are one."""
+    return frozenset(re.findall(r"[\w.+]+", text.lower()))
+
+
+def _here() -> str:
+    return ", ".join(f"{found.selector} ({found.device.name})" for found in find_devices())

@@ -1,0 +1,211 @@
+"""What `autotune cache show` prints: a stored decision, and the measurements behind it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import click
+
+from autotune import records
+from autotune._store import MeasurementRow, ModelRow, StoredDecision
+from autotune.decision import Decision
+from autotune.elsewhere import device_line
+from autotune.keys import spec_keys_of
+from autotune.models import ModelConfig, kinds
+from autotune.policy import Candidate
+from autotune.stored_json import read_pages, read_versions
+from autotune.table import print_table
+from autotune.text import outcome_text, time_text
+from kernels_bench.spec import AttentionSpec, Outcome, Phase, Timed
+
+_PHASES = [phase.value for phase in Phase]
+
+
+def print_stored(stored: StoredDecision, rows: Sequence[MeasurementRow]) -> None:
+    """The decision, the ranking, every time by workload, and who has none."""
+    decision = records.decision_of(stored)
+    click.echo("\n".join(_lines(stored, decision)))
+    if decision is None:
+        _print_evidence(stored, rows, {})
+        return
+    maximum = json.loads(stored.decision.question).get("max_model_len")
+    mine = [row for row in rows if _belongs(row, decision, maximum)]
+    if len(mine) < len(rows):
+        count = len(rows) - len(mine)
+        click.echo(f"  {count} outcomes of other versions or maxima are left out; --json has them")
+    _print_ranking(decision)
+    _print_evidence(stored, mine, _marks(decision))
+
+
+def _lines(stored: StoredDecision, decision: Decision | None) -> list[str]:
+    row, model, origin = stored.decision, stored.model, stored.decision.provenance
+    tie = ", a tie" if row.tie else ""
+    limit = f", power limit {row.power_limit_w} W" if row.power_limit_w else ""
+    lines = [
+        f"decision {stored.id}: {row.backend}:{row.variant},"
+        f" pages of {row.page_size} tokens ({row.page_layout})"
+    ]
+    if row.speedup_vs_default is not None:
+        lines.append(f"  {row.speedup_vs_default:.2f}x the default {row.default_backend}{tie}")
+    lines += [
+        f"  why: {row.why}",
+        f"  for: {model.name}, tp {model.tensor_parallel}, engine {row.engine},"
+        f" profile {row.profile}",
+        f"  on: {device_line(records.device_of(stored.device))}{limit}",
+        f"  measured: {origin.created_at} on host {origin.host},"
+        f" attn-autotune {origin.tool_version}, method {row.method}",
+    ]
+    if decision is None:
+        return [*lines, "  damaged: its versions, phases or runners-up cannot be read"]
+    versions = sorted(decision.versions.items())
+    present = ", ".join(f"{name} {version}" for name, version in versions if version is not None)
+    absent = ", ".join(name for name, version in versions if version is None)
+    lines.append(f"  with: {present}")
+    return [*lines, f"  without: {absent}"] if absent else lines
+
+
+def _print_ranking(decision: Decision) -> None:
+    speedup = decision.speedup_vs_default
+    first = "" if speedup is None else f"{speedup:.2f}x"
+    rows = [[decision.winner.label, _pages_text(decision.winner), first, ""]]
+    rows += [
+        [each.candidate.label, _pages_text(each.candidate), f"{1 / each.score:.2f}x",
+         f"±{each.bound:.1%}"]
+        for each in decision.runners_up
+    ]  # fmt: skip
+    print_table("Ranking", ["candidate", "pages", "speedup", "bound"], rows)
+
+
+def _marks(decision: Decision) -> dict[Candidate, str]:
+    """What the decision calls a candidate."""
+    others = (each.candidate for each in decision.runners_up)
+    defaults = dict.fromkeys((c for c in others if c.label == decision.default), "default")
+    return {**defaults, decision.winner: "winner"}
+
+
+def _belongs(row: MeasurementRow, decision: Decision, max_model_len: object) -> bool:
+    """Whether it was measured by the method, under the versions and for the maximum decided on."""
+    try:
+        versions, key = read_versions(row.versions), json.loads(row.key)
+    except ValueError:
+        return False
+    return (
+        row.method == decision.method
+        and versions.items() <= decision.versions.items()
+        # Only what ran inside a graph knows the engine's maximum; no column has it.
+        and key.get("captured_len", max_model_len) == max_model_len
+    )
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """One stored outcome and its place."""
+
+    kind: str
+    phase: str
+    workload: str
+    """Empty where the whole phase was refused."""
+    candidate: Candidate
+    outcome: Outcome
+
+
+def _print_evidence(
+    stored: StoredDecision, rows: Sequence[MeasurementRow], marks: Mapping[Candidate, str]
+) -> None:
+    seen = _in_order(stored.model, rows)
+    _print_times(seen, marks)
+    _print_others(seen)
+
+
+def _in_order(model: ModelRow, rows: Sequence[MeasurementRow]) -> list[_Seen]:
+    """By kind of layer, phase and workload; workloads as they were first measured."""
+    names = _kinds(model)
+    order = list(names.values())
+    seen = [
+        _Seen(
+            names[row.spec_key],
+            row.phase,
+            row.workload or "",
+            Candidate(row.backend, row.variant, read_pages(row.page_size, row.page_layout)),
+            outcome,
+        )
+        for row in rows
+        if (outcome := records.outcome_of(row)) is not None
+    ]
+    workloads = list(dict.fromkeys(each.workload for each in seen))
+    phases = [*_PHASES, *(each.phase for each in seen)]
+
+    def place(each: _Seen) -> tuple[int, int, int]:
+        return (
+            order.index(each.kind),
+            phases.index(each.phase),
+            workloads.index(each.workload),
+        )
+
+    return sorted(seen, key=place)
+
+
+def _print_times(seen: Iterable[_Seen], marks: Mapping[Candidate, str]) -> None:
+    """A block a workload, the fastest first."""
+    rows: list[list[str]] = []
+    for (kind, workload), block in groupby(seen, lambda each: (each.kind, each.workload)):
+        timed = [(each, each.outcome) for each in block if isinstance(each.outcome, Timed)]
+        timed.sort(key=lambda pair: pair[1].gpu_us)
+        if rows and timed:
+            rows.append([])  # an empty line
+        for each, outcome in timed:
+            label, pages = each.candidate.label, _pages_text(each.candidate)
+            times = _time_cells(outcome, timed[0][1].gpu_us)
+            rows.append([kind, workload, label, pages, *times, marks.get(each.candidate, "")])
+    columns = ["layers", "workload", "candidate", "pages", "time", "noise", "best", "floor"]
+    print_table("Time of one layer", [*columns, "call", "plan", "samples", ""], rows)
+
+
+def _time_cells(outcome: Timed, best_us: float) -> list[str]:
+    return [
+        time_text(outcome.gpu_us),
+        f"±{outcome.noise:.1%}",
+        f"{outcome.gpu_us / best_us:.2f}x",
+        f"{outcome.floor_fraction:.0%}",
+        time_text(outcome.call_us),
+        time_text(outcome.plan_us),
+        str(outcome.samples),
+    ]
+
+
+def _print_others(seen: Iterable[_Seen]) -> None:
+    """Who has no time and why; places with the same answer share a row."""
+    places: dict[tuple[str, str, str], list[str]] = {}
+    for each in seen:
+        if not isinstance(each.outcome, Timed):
+            key = (each.kind, each.candidate.label, outcome_text(each.outcome))
+            places.setdefault(key, []).append(each.workload or each.phase)
+    if places:
+        rows = [
+            [kind, label, ", ".join(dict.fromkeys(where)), said]
+            for (kind, label, said), where in places.items()
+        ]
+        print_table("Without a time", ["layers", "candidate", "where", "outcome"], rows)
+
+
+def _kinds(model: ModelRow) -> dict[str, str]:
+    """`spec_key` of each kind of layer -> its name in this model."""
+    specs = tuple(_spec(fields) for fields in json.loads(model.specs))
+    # The longest context is no part of the row, and changes no name.
+    config = ModelConfig(model.name, model.model_type, specs, model.tensor_parallel, 0)
+    return dict(zip(spec_keys_of(model.fingerprint), kinds(config), strict=True))
+
+
+def _spec(fields: Mapping[str, Any]) -> AttentionSpec:
+    """A stored layer, without what a newer version may have added."""
+    known = {field.name for field in dataclasses.fields(AttentionSpec)}
+    return AttentionSpec(**{name: value for name, value in fields.items() if name in known})
+
+
+def _pages_text(candidate: Candidate) -> str:
+    return f"{candidate.pages.size} {candidate.pages.layout}"
