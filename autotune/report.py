@@ -2,37 +2,17 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Sequence
-from itertools import groupby
+from collections.abc import Iterable
 
 import click
 
 from autotune.decision import Choice
+from autotune.measurements import print_measurements
 from autotune.plan import Plan, Situation
-from autotune.run import Observed
-from autotune.text import choice_lines, device_text, outcome_text
+from autotune.table import print_table
+from autotune.text import choice_lines, device_text
 from autotune.tuner import Report
 from kernels_bench.grid import LeftOut
-
-_PIPE_WIDTH = 200
-"""A pipe has no width: do not wrap what a script may read."""
-
-
-def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A table on stdout; on a pipe without lines and colours."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    is_terminal = sys.stdout.isatty()
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD if is_terminal else None)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    Console(width=None if is_terminal else _PIPE_WIDTH, highlight=False).print(table)
 
 
 def print_report(report: Report, choice: Choice, cache_file: str) -> None:
@@ -47,20 +27,6 @@ def print_report(report: Report, choice: Choice, cache_file: str) -> None:
     click.echo("\n".join(choice_lines(choice)))
     click.echo(f"  {report.measured} outcomes measured in {report.elapsed_s:.1f} s")
     click.echo(f"  cache: {cache_file}")
-
-
-def print_measurements(observed: Sequence[Observed]) -> None:
-    """A row a workload, a column a candidate."""
-    labels = list(dict.fromkeys(item.answer.entrant.label for item in observed))
-    rows = []
-    for (kind, workload), group in groupby(observed, lambda item: (item.kind, item.workload)):
-        cells = {item.answer.entrant.label: outcome_text(item.outcome) for item in group}
-        rows.append([kind, workload, *(cells.get(label, "") for label in labels)])
-    print_table(
-        "Time of one layer",
-        ["layers", "workload", *(label.replace(":", " ") for label in labels)],
-        rows,
-    )
 
 
 def print_plan(plan: Plan) -> None:

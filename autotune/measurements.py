@@ -1,0 +1,77 @@
+"""Measurements as a table for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import TypeAlias
+
+import click
+
+from autotune.run import Observed
+from autotune.table import print_table
+from autotune.text import outcome_text
+from kernels_bench.spec import Timed
+
+_TITLE = "Time of one layer"
+_MOST_COLUMNS = 5
+"""More candidates side by side fit no terminal."""
+
+_ByWorkload: TypeAlias = Iterable[tuple[tuple[str, str], list[Observed]]]
+
+
+def print_measurements(observed: Sequence[Observed]) -> None:
+    """A row a workload: a column a candidate, or the fastest alone where they are too many."""
+    labels = list(dict.fromkeys(item.answer.entrant.label for item in observed))
+    by_workload = [
+        (where, list(items))
+        for where, items in groupby(observed, lambda item: (item.kind, item.workload))
+    ]
+    if len(labels) <= _MOST_COLUMNS:
+        _print_all(labels, by_workload)
+    else:
+        _print_fastest(by_workload)
+
+
+def _print_all(labels: Sequence[str], by_workload: _ByWorkload) -> None:
+    rows = []
+    for where, items in by_workload:
+        cells = {item.answer.entrant.label: outcome_text(item.outcome) for item in items}
+        rows.append([*where, *(cells.get(label, "") for label in labels)])
+    columns = ["layers", "workload", *(label.replace(":", " ") for label in labels)]
+    print_table(_TITLE, columns, rows)
+
+
+def _print_fastest(by_workload: _ByWorkload) -> None:
+    columns = ["layers", "workload", "fastest", "one layer", "next", "the default", "timed"]
+    rows, failures = [], list[str]()
+    for where, items in by_workload:
+        rows.append([*where, *_fastest(items)])
+        failures += [
+            f"{' '.join(where)}: {item.answer.entrant.label}: {outcome_text(item.outcome)}"
+            for item in items
+            if not isinstance(item.outcome, Timed)
+        ]
+    print_table(_TITLE, columns, rows)
+    for line in failures:
+        click.echo(line)
+
+
+def _fastest(items: Sequence[Observed]) -> list[str]:
+    """The fastest, its time, who comes next, the default, and how many were timed."""
+    timed = [
+        (item.outcome.gpu_us, item.answer.entrant.label, item.outcome)
+        for item in items
+        if isinstance(item.outcome, Timed)
+    ]
+    if not timed:
+        return ["nobody", "", "", "", f"0 of {len(items)}"]
+    best, *others = sorted(timed, key=lambda each: each[0])
+    default_us, default, _ = timed[0]  # the incumbent comes first
+    return [
+        best[1],
+        outcome_text(best[2]),
+        f"{others[0][1]} {others[0][0] / best[0]:.2f}x" if others else "",
+        f"{default} {default_us / best[0]:.2f}x",
+        f"{len(timed)} of {len(items)}",
+    ]
