@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _CYCLES_PER_US = 2_000
 """Of the fastest clock among today's GPUs: a slower one is only delayed for longer."""
 _LONGEST_DELAY_US = 50_000.0
+_HOST_SECONDS = 0.1
 _PROBE_CALLS = 32
 _PROBES = 20
 
@@ -109,16 +110,17 @@ def elapsed_us(block: Block) -> float:
 
 
 def host_us(act: Callable[[], object]) -> float:
-    """Median host time of a few, the device idle before each."""
+    """Median host time of a few, the device idle before each; of fewer where it is slow."""
     import torch
 
-    times_us = []
-    for _ in range(HOST_SAMPLES):
+    times_us: list[float] = []
+    deadline = time.perf_counter() + _HOST_SECONDS
+    while len(times_us) < HOST_SAMPLES and (not times_us or time.perf_counter() < deadline):
         torch.cuda.synchronize()
         start = time.perf_counter_ns()
         act()
         times_us.append((time.perf_counter_ns() - start) / 1e3)
-    torch.cuda.synchronize()
+        torch.cuda.synchronize()
     return median(times_us)
 
 

@@ -26,7 +26,6 @@ from kernels_bench.race import Contestant, ContestantError, OnTurn, Rules
 
 _SCRUBBED_CACHES = 3
 """Reading three times the last-level cache leaves nothing of what was there."""
-_PROBE_CALLS = 2
 
 
 @dataclass(frozen=True)
@@ -36,10 +35,11 @@ class CudaTimer:
     contestant: Contestant
     block: Block
     calls: int
+    host_call_us: float
 
     def call_us(self) -> float:
         """Host time of a call that nothing waits for."""
-        return host_us(self.contestant.launches[0].run)
+        return self.host_call_us
 
     def plan_us(self) -> float:
         """Host time of a plan."""
@@ -62,19 +62,21 @@ class CudaClock:
 
     def ready(self, contestant: Contestant, rules: Rules) -> CudaTimer:
         """Plan, run every page set once, size a block, and capture it where an engine would."""
+        import torch
+
         for launch in contestant.launches:
             launch.plan()
             launch.run()
         call_us = host_us(contestant.launches[0].run)
-        probe = eager_block(contestant, _PROBE_CALLS, call_us)
-        estimate_us = (elapsed_us(probe) - self._overheads.eager_us) / _PROBE_CALLS
+        probe = eager_block(contestant, 1, call_us)
+        estimate_us = elapsed_us(probe) - self._overheads.eager_us
         calls = block_calls(estimate_us, len(contestant.launches), contestant.is_cold, rules)
-        if contestant.captured:
-            block = captured_block(contestant, calls)
-        else:
-            block = eager_block(contestant, calls, call_us)
-        elapsed_us(block)  # the first replay uploads the graph
-        return CudaTimer(contestant, block, calls)
+        if not contestant.captured:
+            return CudaTimer(contestant, eager_block(contestant, calls, call_us), calls, call_us)
+        block = captured_block(contestant, calls)
+        block.enqueue()  # the first replay uploads the graph
+        torch.cuda.synchronize()
+        return CudaTimer(contestant, block, calls, call_us)
 
     def round_us(
         self, timers: Sequence[CudaTimer], order: Sequence[int], on_turn: OnTurn

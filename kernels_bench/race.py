@@ -37,7 +37,7 @@ class Rules:
 CPU_RULES = Rules()
 # Blocks of 1 ms: a replay costs about 15 us whatever it holds, 1.5 % even before it is subtracted
 # (one H100, driver 580).
-GPU_RULES = Rules(min_rounds=8, max_rounds=20, block_us=1_000.0, max_calls=48, seconds=1.0)
+GPU_RULES = Rules(min_rounds=5, max_rounds=20, block_us=1_000.0, max_calls=48, seconds=1.0)
 
 
 def rules_for(device: Device) -> Rules:
