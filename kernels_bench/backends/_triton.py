@@ -1,0 +1,52 @@
+"""What the backends of our Triton kernels share: refusals, pages and the package."""
+
+from __future__ import annotations
+
+from kernels_bench.backends._needs import (
+    compute_capability,
+    lacks,
+    needs_gpu,
+    needs_package,
+    needs_torch,
+)
+from kernels_bench.spec import AttentionSpec, Device, Pages, Reason, Stack
+
+PAGES = tuple(Pages(size) for size in (16, 32, 64, 128))
+"""The kernels look every token's page up, so that any power of two from 16 would do."""
+_TRITON_PACKAGES = ("triton", "pytorch-triton-rocm", "triton-rocm")
+"""Torch's wheels for ROCm bring Triton under a name of their own."""
+_LEAST_CAPABILITY = 80
+"""Triton 3.2 dropped the matrix units of older parts: triton-lang/triton pull request 5066."""
+_MOST_HEAD_DIM = 256
+_HEAD_DIM_STEP = 8
+_DTYPES = ("bfloat16", "float16")
+
+
+def triton_package(stack: Stack) -> str:
+    """The distribution that Triton is installed from, or would be."""
+    return next((name for name in _TRITON_PACKAGES if name in stack), _TRITON_PACKAGES[0])
+
+
+def triton_refusals(device: Device, spec: AttentionSpec, stack: Stack) -> list[Reason]:
+    """Every reason why no kernel of ours can run this layer here."""
+    reasons = needs_gpu(device, "cuda", "rocm") + needs_torch(device, stack)
+    reasons += needs_package(stack, triton_package(stack), "install triton")
+    capability = compute_capability(device)
+    if capability is not None and capability < _LEAST_CAPABILITY:
+        text = f"arch {device.arch}: Triton supports sm_{_LEAST_CAPABILITY} and newer"
+        reasons.append(Reason("arch", text))
+    reasons += lacks(spec, "sinks", "alibi", "chunk", "mla", "quantized_kv")
+    if spec.dtype not in _DTYPES:
+        text = f"dtype {spec.dtype}: takes {' and '.join(_DTYPES)}"
+        reasons.append(Reason("dtype", text))
+    reasons += _dim_refusals("head_dim", spec.head_dim)
+    if spec.value_dim != spec.head_dim:
+        reasons += _dim_refusals("head_dim_v", spec.value_dim)
+    return reasons
+
+
+def _dim_refusals(field: str, dim: int) -> list[Reason]:
+    if dim <= _MOST_HEAD_DIM and dim % _HEAD_DIM_STEP == 0:
+        return []
+    text = f"{field} {dim}: takes multiples of {_HEAD_DIM_STEP} up to {_MOST_HEAD_DIM}"
+    return [Reason(field, text)]
