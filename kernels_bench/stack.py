@@ -1,30 +1,38 @@
-"""What is installed under a candidate: packages, drivers, the compiler. Imports none of it."""
+"""What is installed under a candidate: packages, drivers, compilers. Imports none of it."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
-import shlex
-import shutil
-import subprocess
 import sysconfig
 from importlib import metadata
 from pathlib import Path
-from platform import python_version
 from typing import TYPE_CHECKING
 
+from kernels_bench.toolchain import (
+    compiler_version,
+    headers_version,
+    ninja_version,
+    nvcc_version,
+)
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from kernels_bench.devices import FoundDevice
     from kernels_bench.spec import Stack
 
-_TIMEOUT_S = 10
+_CPU_TOOLS = ("c++", "python-headers")
+_GPU_TOOLS = ("c++", "nvcc", "ninja")
+"""What a backend that compiles needs besides its package."""
 
 
 def find_stack(found: FoundDevice, names: Iterable[str]) -> Stack:
-    """Versions of the named distributions that are installed, and of what lies under the device."""
-    return {**installed(names), **_beneath(found)}
+    """Versions of the named distributions and tools that are here, and of what lies under the
+    device. Runs a compiler only where it is named.
+    """
+    return {**_versions(names, found), **_beneath(found)}
 
 
 def installed(names: Iterable[str]) -> Stack:
@@ -33,23 +41,35 @@ def installed(names: Iterable[str]) -> Stack:
 
 
 def full_stack(found: FoundDevice) -> Stack:
-    """As `find_stack` for every installed distribution; names are as PEP 503 normalises them."""
+    """As `find_stack` for every installed distribution and every tool that the device's backends
+    compile with; names are as PEP 503 normalises them.
+    """
     versions: dict[str, str] = {}
     for distribution in metadata.distributions():
         name, version = _header(distribution, "Name"), _header(distribution, "Version")
         if name is not None and version is not None:
             # The first on sys.path is the one that an import finds.
             versions.setdefault(normalised(name), version)
-    return {**versions, **_beneath(found)}
+    tools = _CPU_TOOLS if found.device.kind == "cpu" else _GPU_TOOLS
+    return {**versions, **_versions(tools, found), **_beneath(found)}
 
 
 def version_of(name: str, found: FoundDevice) -> str | None:
-    """One entry of `find_stack`; None: it is not installed. Cheap enough for an engine's start."""
+    """One entry of `find_stack`; None: it is not installed, or is nothing to this kind of device.
+    Cheap enough for an engine's start.
+    """
+    is_cpu = found.device.kind == "cpu"
     match name:
         case "c++":
             return compiler_version(os.environ)
-        case "python-headers":
+        case "python-headers" if is_cpu:
             return headers_version(Path(sysconfig.get_paths()["include"]))
+        case "nvcc" if not is_cpu:
+            return nvcc_version(os.environ)
+        case "ninja" if not is_cpu:
+            return _installed(name) or ninja_version(os.environ)
+        case "cuda" | "hip":
+            return _beneath(found).get(name)
         case _:
             return found.driver.get(name) or _installed(name)
 
@@ -59,40 +79,31 @@ def normalised(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def compiler_version(environ: Mapping[str, str]) -> str | None:
-    """Of the C++ compiler that torch's inductor would call on a CPU: CXX, or g++."""
-    command = shlex.split(environ.get("CXX", "")) or ["g++"]
-    program = shutil.which(command[0], path=environ.get("PATH"))
-    if program is None:
-        return None
-    # GCC gives its major version alone to the second flag; clang does not know the first.
-    for flags in (["-dumpfullversion", "-dumpversion"], ["-dumpversion"]):
-        try:
-            answer = subprocess.run(
-                [program, *command[1:], *flags],
-                capture_output=True,
-                text=True,
-                timeout=_TIMEOUT_S,
-                check=False,
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        if answer.returncode == 0 and answer.stdout.strip():
-            return answer.stdout.split()[0]
-    return None
+def torch_built_for() -> Stack:
+    """{"cuda": "13.0"} or {"hip": "7.0.51831"}: what the installed torch was built for; empty for
+    a build for CPUs alone.
+
+    Read from the text of torch/version.py: importing torch takes seconds.
+    """
+    try:
+        spec = importlib.util.find_spec("torch")
+        if spec is None or spec.origin is None:
+            return {}
+        text = Path(spec.origin).with_name("version.py").read_text(encoding="utf-8")
+    except (ImportError, OSError, ValueError):  # ValueError: not text, or a module without a spec
+        return {}
+    # With or without an annotation, and None for what it was not built for.
+    return dict(re.findall(r"^(cuda|hip)\b[^=\n]*=\s*['\"]([^'\"]+)", text, re.MULTILINE))
 
 
-def headers_version(include: Path) -> str | None:
-    """Of the Python headers, which what inductor compiles for a CPU includes."""
-    return python_version() if (include / "Python.h").exists() else None
+def _versions(names: Iterable[str], found: FoundDevice) -> Stack:
+    versions = {name: version_of(name, found) for name in names}
+    return {name: version for name, version in versions.items() if version is not None}
 
 
 def _beneath(found: FoundDevice) -> Stack:
-    """Drivers under a GPU; under a CPU, what a compiled backend needs besides its package."""
-    if found.device.kind != "cpu":
-        return dict(found.driver)
-    needed = {name: version_of(name, found) for name in ("c++", "python-headers")}
-    return {name: version for name, version in needed.items() if version is not None}
+    """Drivers under a GPU, and what torch was built to reach it with."""
+    return {} if found.device.kind == "cpu" else {**found.driver, **torch_built_for()}
 
 
 def _installed(name: str) -> str | None:

@@ -22,14 +22,14 @@ SPECS = {
     "plain": PLAIN,
     "one KV head": replace(PLAIN, num_q_heads=8, num_kv_heads=1),
     "four KV heads": replace(PLAIN, num_kv_heads=4),
-    "float16": replace(PLAIN, dtype="float16"),
     "scale": replace(PLAIN, softmax_scale=0.05),
-    "window": replace(PLAIN, sliding_window=128),
     "cap and window, 256": AttentionSpec(
         16, 8, 256, "bfloat16", 1, softmax_scale=0.2, sliding_window=200, logit_softcap=5.0
     ),
 }
 NOT_COMPILED = {
+    "float16": replace(PLAIN, dtype="float16"),
+    "narrow window": replace(PLAIN, sliding_window=128),
     "seven queries a KV head": replace(PLAIN, num_q_heads=28, num_kv_heads=4),
     "80": replace(PLAIN, head_dim=80),
     "sinks": replace(PLAIN, head_dim=64, has_sinks=True, num_q_heads=64),
