@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from kernels_bench.errors import one_line
-from kernels_bench.spec import Failed, FailureKind
+import re
 
+from kernels_bench.errors import one_line
+from kernels_bench.spec import Failed
+
+_ERROR = re.compile(r":\s(?:fatal\s)?error:\s(.+)")
 _COMPILERS = ("torch._inductor", "torch._dynamo", "triton.compiler")
 
 
 def failure(error: Exception) -> Failed:
     """What a candidate raised, as an outcome."""
-    if type(error).__module__.startswith(_COMPILERS):
+    built_by_ninja = "Ninja build failed" in str(error)  # FlashInfer, at a kernel's first use
+    if built_by_ninja or type(error).__module__.startswith(_COMPILERS):
         return Failed("compile", _told_by_the_compiler(error) or one_line(error))
     out_of_memory = "allocate memory" in str(error) or "out of memory" in str(error)
-    kind: FailureKind = "exception"
     if isinstance(error, MemoryError) or out_of_memory:
-        kind = "memory"
-    return Failed(kind, one_line(error))
+        # torch goes on about every byte of the GPU, and what to set.
+        return Failed("memory", one_line(error).partition(" GPU ")[0])
+    return Failed("exception", one_line(error))
 
 
 def _told_by_the_compiler(error: Exception) -> str:
     """The first error among pages of generated code, or nothing."""
-    told = (line.partition(": error: ")[2].strip() for line in str(error).splitlines())
-    return next(filter(None, told), "")
+    told = (_ERROR.search(line) for line in str(error).splitlines())
+    return next((found[1].strip() for found in told if found is not None), "")

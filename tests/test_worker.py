@@ -10,6 +10,7 @@ from bench_tasks import DEVICE, task
 from kernels_bench.arena import page_sets
 from kernels_bench.errors import one_line
 from kernels_bench.failures import failure
+from kernels_bench.spec import Failed
 from kernels_bench.workload import parse_workload
 
 
@@ -50,6 +51,38 @@ class CompilerError(Exception):
 )
 def test_what_a_candidate_raises_is_told_apart(error: Exception, kind: str) -> None:
     assert failure(error).kind == kind
+
+
+NVCC = RuntimeError(
+    "Ninja build failed. Ninja output:\n[1/4] nvcc -c page.cu\nFAILED: page.cuda.o\n"
+    'page.cu(12): error: identifier "smem" is undefined\n1 error detected\n'
+)
+GCC = RuntimeError(
+    "Ninja build failed. Ninja output:\npage.cc:3:10: fatal error: Python.h: No such file\n"
+)
+TORCH = RuntimeError(
+    "CUDA out of memory. Tried to allocate 78.12 GiB. GPU 0 has a total capacity of 79 GiB of"
+    " which 54 GiB is free. If reserved but unallocated memory is large try setting"
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "failed"),
+    [
+        (NVCC, Failed("compile", 'identifier "smem" is undefined')),
+        (GCC, Failed("compile", "Python.h: No such file")),
+        (
+            RuntimeError("Ninja build failed."),
+            Failed("compile", "RuntimeError: Ninja build failed."),
+        ),
+        (
+            TORCH,
+            Failed("memory", "RuntimeError: CUDA out of memory. Tried to allocate 78.12 GiB."),
+        ),
+    ],
+)
+def test_of_pages_of_text_the_cause_is_kept(error: Exception, failed: Failed) -> None:
+    assert failure(error) == failed
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from kernels_bench.backends._torch import (
     torch_refusals,
 )
 from kernels_bench.gather import gather_pages
-from kernels_bench.spec import AttentionSpec, Device, Phase, Stack, Support, Variant
+from kernels_bench.spec import AttentionSpec, Device, Phase, Reason, Stack, Support, Variant
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,7 +45,12 @@ class TorchSdpa:
         stack: Stack,
     ) -> Support:
         """All but soft caps, quantised caches and MLA: a mask expresses the rest."""
-        return Support((*torch_refusals(device, spec, stack), *lacks(spec, "softcap")))
+        reasons = [*torch_refusals(device, spec, stack), *lacks(spec, "softcap")]
+        if spec.has_alibi and device.kind != "cpu":
+            # Its fused kernels refuse a bias in another dtype than the query's.
+            text = f"has_alibi: on a GPU the bias must be {spec.dtype}, too coarse for a distance"
+            reasons.append(Reason("has_alibi", text))
+        return Support(tuple(reasons))
 
     def prepare(self, variant: Variant, spec: AttentionSpec, batch: PagedBatch) -> Launch:
         """Bind the variant to a batch."""
@@ -154,6 +159,8 @@ def _attend(
         # writes every logit to memory. torch/nn/attention, sdp_utils.cpp, 2.11.
         key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
         groups = 1
+        if mask.is_floating_point():  # sinks, which checkpoints store in the model's dtype
+            mask = mask.to(query.dtype)
     if batch.sinks is not None:  # the mask's last column is the sink: a key of zeros, no value
         key, value = pad(key, (0, 0, 0, 1)), pad(value, (0, 0, 0, 1))
     return scaled_dot_product_attention(
