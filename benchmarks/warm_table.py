@@ -1,107 +1,144 @@
-"""Prints two independent runs of `autotune warm` side by side, as markdown.
+"""Prints what one or two runs of `autotune warm` measured, as markdown.
 
     python benchmarks/warm_table.py --model llama-3.1-8b --device cpu --effort full
     python benchmarks/warm_table.py first.db second.db
 
-The first form tunes twice from an empty cache; the second reads what two runs left, every decision
-in turn. Two runs, because one says nothing about how far its numbers can be trusted.
+The first form tunes twice from an empty cache; the second reads the files that two runs left, with
+whatever they hold. Two runs, because one says nothing about how far its numbers can be trusted.
 """
 
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 CLEAR_GAP = 0.03
 """Where the second is this far behind, two runs must agree on the fastest."""
 
 Where = tuple[str, str]
 """Kind of layer and workload."""
-Rows = dict[Where, dict[str, dict[str, Any]]]
-"""Candidate -> its measurement, by place."""
+Row = dict[str, sqlite3.Row]
+"""Candidate -> its measurement."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Run:
-    decision: dict[str, Any]
-    rows: Rows
+    """One model in one file."""
+
+    model: str
+    why: str = "no decision: the run ended before its last workload"
+    rows: dict[Where, Row] = field(default_factory=dict)
 
 
 def main() -> None:
     arguments = sys.argv[1:]
-    if len(arguments) == 2 and all(Path(each).is_file() for each in arguments):
-        print_files([Path(each) for each in arguments])
+    files = [Path(each) for each in arguments]
+    if arguments and all(file.is_file() for file in files):
+        print_files(files)
         return
     print(f"`python benchmarks/warm_table.py {' '.join(arguments)}`\n")
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / f"run{number}.db" for number in (1, 2)]
         for file in files:
-            autotune("warm", *arguments, "--cache", str(file))
+            warm = [sys.executable, "-m", "autotune", "warm", *arguments, "--cache", str(file)]
+            subprocess.run(warm, stdout=subprocess.DEVNULL, check=True)
         print_files(files)
 
 
-def autotune(*arguments: str) -> Any:
-    command = [sys.executable, "-m", "autotune", *arguments, "--json"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
-    return json.loads(done.stdout)
-
-
 def print_files(files: list[Path]) -> None:
-    first, second = (load(file) for file in files)
-    device = next(iter(first.values())).decision["device"]
-    units = f"{device['multiprocessors']} cores or multiprocessors"
-    print(f"{device['name']}, {device['arch']}, {units}.")
-    for question, run in first.items():
-        print_decision(run, second[question])
+    first, *others = (load(file) for file in files)
+    print_conditions(files[0])
+    for model, run in first.items():
+        again = next((other[model] for other in others if model in other), None)
+        print_run(run, again)
 
 
 def load(file: Path) -> dict[str, Run]:
-    runs = {}
-    for listed in reversed(autotune("cache", "ls", "--cache", str(file))["decisions"]):
-        shown = autotune("cache", "show", str(listed["id"]), "--cache", str(file))
-        rows: Rows = {}
-        for row in shown["measurements"]:
-            if "workload" in row:
-                where = (kind(row["spec_key"]), row["workload"])
-                rows.setdefault(where, {})[f"{row['backend']} {row['variant']}"] = row
-        runs[shown["model"]] = Run(shown, rows)
+    """The models of a file, in the order in which they were tuned."""
+    runs: dict[str, Run] = {}
+    with closing(opened(file)) as database:
+        for model in database.execute("SELECT * FROM models ORDER BY id"):
+            ranks = f", a rank of {model['tensor_parallel']}"
+            name = model["name"] + (ranks if model["tensor_parallel"] > 1 else "")
+            run = runs[name] = Run(name)
+            decisions = "SELECT why FROM decisions WHERE model_fingerprint = ? ORDER BY id"
+            for (why,) in database.execute(decisions, [model["fingerprint"]]):
+                run.why = why
+            for where, candidate, row in measured(database, model["fingerprint"]):
+                run.rows.setdefault(where, {})[candidate] = row
     return runs
 
 
-def kind(spec_key: str) -> str:
-    spec = json.loads(spec_key)
-    return next((name for name in ("sliding_window", "attention_chunk") if name in spec), "full")
+def opened(file: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(f"file:{file}?mode=ro", uri=True)
+    database.row_factory = sqlite3.Row
+    return database
 
 
-def print_decision(first: Run, second: Run) -> None:
-    shown = first.decision
-    versions = ", ".join(
-        f"{name} {version}" for name, version in shown["versions"].items() if version
+def measured(
+    database: sqlite3.Connection, fingerprint: str
+) -> Iterator[tuple[Where, str, sqlite3.Row]]:
+    for spec in json.loads(fingerprint)["specs"]:
+        del spec["num_layers"]
+        key = json.dumps(spec, sort_keys=True, separators=(",", ":"))
+        kind = next((k for k in ("sliding_window", "attention_chunk") if k in spec), "full")
+        rows = "SELECT * FROM measurements WHERE spec_key = ? AND workload NOTNULL ORDER BY id"
+        for row in database.execute(rows, [key]):
+            yield (kind, row["workload"]), f"{row['backend']} {row['variant']}", row
+
+
+def print_conditions(file: Path) -> None:
+    with closing(opened(file)) as database:
+        (device,) = database.execute("SELECT * FROM devices")
+        rows = database.execute("SELECT * FROM measurements WHERE workload NOTNULL").fetchall()
+    versions = {
+        name: version
+        for row in rows
+        for name, version in json.loads(row["versions"]).items()
+        if version is not None
+    }
+    told = ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))
+    units = f"{device['multiprocessors']} cores or multiprocessors"
+    days = sorted({row["created_at"][:10] for row in rows})
+    print(f"{device['name']}, {device['arch']}, {units}; {told}.")
+    print(f"{', '.join(days)}, method {rows[0]['method']}.")
+
+
+def print_run(first: Run, second: Run | None) -> None:
+    print(f"\n## {first.model}\n")
+    for number, run in enumerate(filter(None, (first, second)), 1):
+        print(f"Run {number}: {run.why}.  ")
+    if second is not None:
+        print(f"\n{agreement(first, second)}")
+    print(
+        "\nMicroseconds of one layer in run 1, ± the robust spread of the ratios to the default.\n"
     )
-    print(f"\n## {shown['model']}\n")
-    print(f"{shown['measured_at'][:10]}, method {shown['method']}; {versions}.\n")
-    for number, run in enumerate((first, second), 1):
-        print(f"Run {number}: {run.decision['why']}.  ")
-    print(f"\n{agreement(first.rows, second.rows)}\n")
-    print_times(first.rows, second.rows)
-    print_others(first.rows)
+    print_times(first, second)
+    for where, row in first.rows.items():
+        for name, found in row.items():
+            if found["outcome"] != "timed":
+                said = found["message"] or f"{found['failed_check']} {found['error']}"
+                print(f"\n{' '.join(where)}, {name}: {found['outcome']}: {said}")
 
 
-def timed(row: dict[str, dict[str, Any]]) -> dict[str, float]:
+def timed(row: Row) -> dict[str, float]:
     """Candidate -> microseconds, the fastest first."""
-    times = {name: cell["gpu_us"] for name, cell in row.items() if cell["outcome"] == "timed"}
+    times = {name: found["gpu_us"] for name, found in row.items() if found["outcome"] == "timed"}
     return dict(sorted(times.items(), key=lambda item: item[1]))
 
 
-def agreement(first: Rows, second: Rows) -> str:
+def agreement(first: Run, second: Run) -> str:
+    both = [where for where in first.rows if where in second.rows]
     same = clear = same_clear = 0
-    for where, row in first.items():
-        times, again = timed(row), timed(second.get(where, {}))
+    for where in both:
+        times, again = timed(first.rows[where]), timed(second.rows[where])
         (best, best_us), *others = times.items()
         is_same = next(iter(again), None) == best
         is_clear = bool(others) and others[0][1] > (1 + CLEAR_GAP) * best_us
@@ -109,47 +146,37 @@ def agreement(first: Rows, second: Rows) -> str:
         clear += is_clear
         same_clear += is_same and is_clear
     return (
-        f"The fastest is the same in both runs in {same} of {len(first)} places; where the first"
-        f" run's gap to the second is above {CLEAR_GAP:.0%}, in {same_clear} of {clear}."
+        f"Of {len(first.rows)} places run 2 measured {len(both)}; in {same} of them the fastest is"
+        f" the same. Where run 1's gap to the second is above {CLEAR_GAP:.0%}: {same_clear} of"
+        f" {clear}."
     )
 
 
-def print_times(first: Rows, second: Rows) -> None:
-    """Run 1, the fastest in bold; behind it run 2's fastest."""
-    candidates = list(dict.fromkeys(name for row in first.values() for name in row))
-    print(
-        "Microseconds of one layer in run 1 (± the robust spread of the ratios to the default).\n"
-    )
+def print_times(first: Run, second: Run | None) -> None:
+    """The fastest of run 1 in bold; behind it what run 2 says of it, and who is fastest there."""
+    candidates = list(dict.fromkeys(name for row in first.rows.values() for name in row))
     print(f"| layers | workload | {' | '.join(candidates)} | floor | run 2 |")
     print(f"|---|---|{'---|' * len(candidates)}---|---|")
-    for where, row in first.items():
+    for where, row in first.rows.items():
         best = next(iter(timed(row)), None)
         cells = [cell(row.get(name), is_best=name == best) for name in candidates]
         floor = f"{row[best]['floor_fraction']:.0%}" if best else ""
-        again = timed(second.get(where, {}))
+        again = timed(second.rows.get(where, {})) if second is not None else {}
         fastest = next((f"{name} {us_text(us)}" for name, us in again.items()), "")
         print(f"| {where[0]} | `{where[1]}` | {' | '.join(cells)} | {floor} | {fastest} |")
 
 
-def cell(row: dict[str, Any] | None, *, is_best: bool) -> str:
+def cell(row: sqlite3.Row | None, *, is_best: bool) -> str:
     if row is None:
         return ""
     if row["outcome"] != "timed":
-        return str(row.get("failure") or row["outcome"])
+        return str(row["failure"] or row["outcome"])
     text = f"{us_text(row['gpu_us'])} ±{row['noise']:.1%}"
     return f"**{text}**" if is_best else text
 
 
 def us_text(microseconds: float) -> str:
     return f"{microseconds:.1f}" if microseconds < 100 else f"{microseconds:,.0f}"
-
-
-def print_others(rows: Rows) -> None:
-    for where, row in rows.items():
-        for name, found in row.items():
-            if found["outcome"] != "timed":
-                said = found.get("message") or f"{found.get('check')} {found.get('error')}"
-                print(f"\n{' '.join(where)}, {name}: {found['outcome']}: {said}")
 
 
 if __name__ == "__main__":
