@@ -61,3 +61,22 @@ def print_survey(situation: Situation) -> None:
         rows += [[name, "", "", "", said] for name in situation.survey.asked]
     title = f"{situation.model.name} on {device_text(situation.found.device)}"
     print_table(title, ["backend", "variant", "layers", "phases", "can run"], rows)
+
+
+def nobody_text(situation: Situation) -> str:
+    """Why nobody can run a model here: what all candidates say, or else what each of them says."""
+    answers = situation.survey.answers
+    said = [{reason.text for reason in answer.support.reasons} for answer in answers]
+    shared = set[str]().union(*said).intersection(*said)
+    reasons = [
+        *dict.fromkeys(reason.text for reason in situation.model.unsupported),
+        *sorted(shared),
+    ] or dict.fromkeys(
+        f"{answer.backend} ({reason.text})"
+        for answer in answers
+        for reason in answer.support.reasons
+    )
+    broken = [f"{each.name} ({each.message})" for each in situation.survey.broken]
+    told = ", ".join(dict.fromkeys([*reasons, *broken])) or "no backend is installed"
+    where = device_text(situation.found.device)
+    return f"no backend can run {situation.model.name} on {where}: {told}"

@@ -13,6 +13,7 @@ from autotune.errors import NoBackendError
 from autotune.measurements import print_measurements
 from autotune.payload import SCHEMA
 from autotune.plan import Plan, make_plan
+from autotune.report import nobody_text
 from autotune.run import Observed, OnProgress, Progress
 from autotune.run_payload import observed_payload
 from autotune.settings import read_settings
@@ -48,10 +49,12 @@ def command(target: Target, texts: tuple[str, ...], as_json: bool) -> None:
 
 
 def _measure(plan: Plan, bench: Bench, on_progress: OnProgress) -> tuple[Observed, ...]:
-    model, device = plan.situation.model, plan.situation.found.device
+    situation = plan.situation
+    if not situation.can_run:
+        raise NoBackendError(nobody_text(situation))
     if not plan.steps:
         raise NoBackendError(
-            f"no backend can run {model.name} on {device.name} with these"
+            f"no backend can run {situation.model.name} on {situation.found.device.name} with these"
             " workloads: autotune backends says why"
         )
     observed: list[Observed] = []

@@ -22,12 +22,10 @@ from autotune.commands.options import (
 from autotune.commands.progress import show_progress
 from autotune.decision import Choice
 from autotune.errors import NoBackendError
-from autotune.plan import Plan
 from autotune.profiles import find_profile
-from autotune.report import print_plan, print_report
+from autotune.report import nobody_text, print_plan, print_report
 from autotune.run_payload import plans_payload, report_payload
 from autotune.settings import Settings
-from autotune.text import device_text
 from autotune.today import Asked
 from autotune.tuner import Job, Report, plan_job, warm
 from autotune.wishes import Wishes
@@ -89,7 +87,7 @@ def command(
             print_report(report, choice, f"{location.path} ({location.why})")
     for report in reports:
         if not report.plan.situation.can_run:
-            raise NoBackendError(_nobody(report.plan))
+            raise NoBackendError(nobody_text(report.plan.situation))
 
 
 def _devices(selector: str) -> tuple[FoundDevice, ...]:
@@ -122,16 +120,3 @@ def _show_plans(jobs: list[Job], as_json: bool) -> None:
     else:
         for plan in plans:
             print_plan(plan)
-
-
-def _nobody(plan: Plan) -> str:
-    situation = plan.situation
-    reasons = dict.fromkeys(reason.text for reason in situation.model.unsupported) or dict.fromkeys(
-        f"{answer.backend} ({reason.text})"
-        for answer in situation.survey.answers
-        for reason in answer.support.reasons
-    )
-    broken = [f"{each.name} ({each.message})" for each in situation.survey.broken]
-    where = device_text(situation.found.device)
-    said = ", ".join([*reasons, *broken]) or "no backend is installed"
-    return f"no backend can run {situation.model.name} on {where}: {said}"
