@@ -1,4 +1,4 @@
-"""Prints what `autotune bench --json` measured, as markdown: the fastest of its first workload first.
+"""Prints what `autotune bench --json` measured, as markdown, the first workload's fastest first.
 
 autotune bench --model llama-3.1-8b --workload q1s512 --workload 8q1s1k --json > bench.json
 python benchmarks/bench_table.py bench.json
