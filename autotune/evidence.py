@@ -91,14 +91,14 @@ def _marks(decision: Decision) -> dict[Candidate, str]:
 def _belongs(row: MeasurementRow, decision: Decision, max_model_len: object) -> bool:
     """Whether it was measured by the method, under the versions and for the maximum decided on."""
     try:
-        versions, key = read_versions(row.versions), json.loads(row.key)
+        versions = read_versions(row.versions)
     except ValueError:
         return False
     return (
         row.method == decision.method
         and versions.items() <= decision.versions.items()
-        # Only what ran inside a graph knows the engine's maximum; no column has it.
-        and key.get("captured_len", max_model_len) == max_model_len
+        # Only what ran inside a graph knows the engine's maximum.
+        and records.captured_len_of(row) in (None, max_model_len)
     )
 
 

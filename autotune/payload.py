@@ -97,6 +97,7 @@ def measurement_payload(row: MeasurementRow) -> Json:
     fields = dataclasses.asdict(row)
     for name in ("key", "device_key"):
         del fields[name]
+    fields["captured_len"] = records.captured_len_of(row)
     return {name: value for name, value in fields.items() if value is not None}
 
 

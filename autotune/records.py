@@ -129,6 +129,17 @@ def measurement_row(
             return dataclasses.replace(row, failure=kind, message=message)
 
 
+def captured_len_of(row: MeasurementRow) -> int | None:
+    """The longest context of the graph that held the call, which the key alone remembers; None
+    where the call was no part of a graph, or the key cannot be read.
+    """
+    try:
+        found = json.loads(row.key).get("captured_len")
+    except (ValueError, AttributeError):
+        return None
+    return found if isinstance(found, int) else None
+
+
 def outcome_of(row: MeasurementRow) -> Outcome | None:
     """A stored outcome; None where the row is damaged, or no outcome that this version knows."""
     try:

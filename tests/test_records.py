@@ -15,6 +15,7 @@ from autotune._store import MeasurementRow, StoredDecision
 from autotune.decision import Decision
 from autotune.keys import Question, spec_keys_of
 from autotune.models import spec_key
+from autotune.payload import measurement_payload
 from autotune.policy import Candidate, Ranked
 from autotune.records import Place
 from kernels_bench.candidates import Entrant
@@ -214,3 +215,14 @@ def test_only_what_is_captured_depends_on_the_longest_context(
     place = replace(PLACE, device=device, phase=phase)
     longer = replace(place, max_model_len=8192)
     assert (place.key("q1s1k") != longer.key("q1s1k")) == is_frozen
+
+
+def test_a_row_tells_for_which_graph_it_was_captured() -> None:
+    captured = replace(PLACE, device=H100, max_model_len=8192)
+    row = records.measurement_row(captured, "q1s1k", timed(1.0), PROVENANCE)
+    assert records.captured_len_of(row) == measurement_payload(row)["captured_len"] == 8192
+    eager = records.measurement_row(PLACE, "q1s1k", timed(1.0), PROVENANCE)
+    assert records.captured_len_of(eager) is None
+    assert measurement_payload(eager).keys() & {"captured_len", "key"} == set()
+    for damaged in ("", "[]", '{"captured_len": "8k"}'):
+        assert records.captured_len_of(replace(eager, key=damaged)) is None
