@@ -1,15 +1,17 @@
 """Prints what one or two runs of `autotune warm` measured, as markdown.
 
     python benchmarks/warm_table.py --model llama-3.1-8b --device cpu --effort full
-    python benchmarks/warm_table.py first.db second.db
+    python benchmarks/warm_table.py first.db second.db.xz
 
 The first form tunes twice from an empty cache; the second reads the files that two runs left, with
-whatever they hold. Two runs, because one says nothing about how far its numbers can be trusted.
+whatever they hold, packed or not. Two runs, because one says nothing about how far its numbers can
+be trusted.
 """
 
 from __future__ import annotations
 
 import json
+import lzma
 import sqlite3
 import subprocess
 import sys
@@ -39,17 +41,25 @@ class Run:
 
 def main() -> None:
     arguments = sys.argv[1:]
-    files = [Path(each) for each in arguments]
-    if arguments and all(file.is_file() for file in files):
-        print_files(files)
-        return
-    print(f"`python benchmarks/warm_table.py {' '.join(arguments)}`\n")
+    given = [Path(each) for each in arguments]
     with tempfile.TemporaryDirectory() as folder:
+        if given and all(file.is_file() for file in given):
+            print_files([unpacked(file, Path(folder)) for file in given])
+            return
+        print(f"`python benchmarks/warm_table.py {' '.join(arguments)}`\n")
         files = [Path(folder) / f"run{number}.db" for number in (1, 2)]
         for file in files:
             warm = [sys.executable, "-m", "autotune", "warm", *arguments, "--cache", str(file)]
             subprocess.run(warm, stdout=subprocess.DEVNULL, check=True)
         print_files(files)
+
+
+def unpacked(file: Path, folder: Path) -> Path:
+    if file.suffix != ".xz":
+        return file
+    database = folder / file.stem
+    database.write_bytes(lzma.decompress(file.read_bytes()))
+    return database
 
 
 def print_files(files: list[Path]) -> None:
