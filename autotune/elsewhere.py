@@ -13,7 +13,7 @@ from autotune._store import StoredDecision, list_decisions
 from autotune.decision import Decision
 from autotune.keys import Question, device_key
 from autotune.text import device_text
-from kernels_bench.devices import FoundDevice, find_device, find_devices
+from kernels_bench.devices import FoundDevice, devices_text, find_device, find_devices
 from kernels_bench.devices.selector import parse_selector
 from kernels_bench.errors import DeviceError
 from kernels_bench.spec import Device, DeviceKind, Stack
@@ -162,4 +162,4 @@ def _words(text: str) -> frozenset[str]:
 
 
 def _here() -> str:
-    return ", ".join(f"{found.selector} ({found.device.name})" for found in find_devices())
+    return devices_text(find_devices())

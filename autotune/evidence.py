@@ -20,7 +20,7 @@ from autotune.models import ModelConfig, kinds
 from autotune.policy import Candidate
 from autotune.stored_json import read_pages, read_versions
 from autotune.table import print_table
-from autotune.text import outcome_text, time_text
+from autotune.text import outcome_text, speedup_text, time_text
 from kernels_bench.spec import AttentionSpec, Outcome, Phase, Timed
 
 _PHASES = [phase.value for phase in Phase]
@@ -44,14 +44,14 @@ def print_stored(stored: StoredDecision, rows: Sequence[MeasurementRow]) -> None
 
 def _lines(stored: StoredDecision, decision: Decision | None) -> list[str]:
     row, model, origin = stored.decision, stored.model, stored.decision.provenance
-    tie = ", a tie" if row.tie else ""
     limit = f", power limit {row.power_limit_w} W" if row.power_limit_w else ""
     lines = [
         f"decision {stored.id}: {row.backend}:{row.variant},"
         f" pages of {row.page_size} tokens ({row.page_layout})"
     ]
     if row.speedup_vs_default is not None:
-        lines.append(f"  {row.speedup_vs_default:.2f}x the default {row.default_backend}{tie}")
+        speedup = speedup_text(row.speedup_vs_default, row.default_backend, bool(row.tie))
+        lines.append(f"  {speedup}")
     lines += [
         f"  why: {row.why}",
         f"  for: {model.name}, tp {model.tensor_parallel}, engine {row.engine},"

@@ -14,11 +14,15 @@ def choice_lines(choice: Choice) -> list[str]:
         what = f"{choice.candidate.label}, pages of {pages.size} tokens ({pages.layout})"
     lines = [f"{choice.state}: {what}"]
     if choice.decision is not None and choice.decision.speedup_vs_default is not None:
-        tie = ", a tie" if choice.decision.tie else ""
-        speedup = choice.decision.speedup_vs_default
-        lines.append(f"  {speedup:.2f}x the default {choice.decision.default}{tie}")
+        decision, speedup = choice.decision, choice.decision.speedup_vs_default
+        lines.append(f"  {speedup_text(speedup, decision.default, decision.tie)}")
     lines.append(f"  why: {choice.why}")
     return lines
+
+
+def speedup_text(speedup: float, default: str, is_tie: bool) -> str:
+    """Over what would run if nothing were measured."""
+    return f"{speedup:.2f}x the default {default}{', a tie' if is_tie else ''}"
 
 
 def outcome_text(outcome: Outcome) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from kernels_bench.backends import Broken, find_backend
 from kernels_bench.batch import Batch, Contents, make_batches
 from kernels_bench.candidates import Entrant
-from kernels_bench.capture import FULL_GRAPH_PHASES, is_captured
+from kernels_bench.capture import engines_capture, is_captured
 from kernels_bench.failures import failure
 from kernels_bench.floor import kv_bytes_seen
 from kernels_bench.gate import Truth, check
@@ -32,6 +32,7 @@ class Arena:
     def __init__(self, task: Task, contents: Contents, truth: Truth) -> None:
         self._task, self._contents, self._truth = task, contents, truth
         self._page_sets = page_sets(task)
+        self._is_cold = self._page_sets >= _wanted_page_sets(task)
         self._batches: dict[Pages, tuple[Batch, ...]] = {}
 
     def admit(self, entrant: Entrant) -> Contestant | Wrong | Failed:
@@ -65,15 +66,11 @@ class Arena:
         except Exception as error:  # a candidate's code: whatever it raises is its outcome
             return failure(error)
 
-    @property
-    def _is_cold(self) -> bool:
-        return self._page_sets >= _wanted_page_sets(self._task)
-
     def _bind(self, pages: Pages, captured: bool) -> tuple[Batch, ...]:
         """Batches of one pool, which every candidate with these pages shares."""
         task = self._task
         if pages not in self._batches:
-            is_wide = task.device.kind != "cpu" and task.workload.phase in FULL_GRAPH_PHASES
+            is_wide = engines_capture(task.device, task.workload.phase)
             longest = task.max_model_len if is_wide else 0
             self._batches[pages] = make_batches(
                 task.spec, self._contents, pages, self._page_sets, longest

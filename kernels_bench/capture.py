@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from kernels_bench.spec import Device, Phase, Variant
 
-FULL_GRAPH_PHASES = frozenset({Phase.DECODE, Phase.VERIFY})
-"""Phases whose batches are uniform, which engines capture with attention inside; the others run
-attention eagerly. vLLM 0.33: `FULL_AND_PIECEWISE`, its default; SGLang 0.5: decode and verify.
-"""
+UNIFORM_PHASES = frozenset({Phase.DECODE, Phase.VERIFY})
+"""Phases in which all queries of a batch are of one length, from 1 to a few."""
+
+
+def engines_capture(device: Device, phase: Phase) -> bool:
+    """Whether engines put attention into a graph: that of uniform batches; other attention runs
+    eagerly. vLLM 0.33: `FULL_AND_PIECEWISE`, its default; SGLang 0.5: decode and verify.
+    """
+    return device.kind != "cpu" and phase in UNIFORM_PHASES
 
 
 def is_captured(device: Device, variant: Variant, phase: Phase) -> bool:
     """Whether a graph holds the call, with the engine's longest context as its maximum."""
-    return device.kind != "cpu" and phase in FULL_GRAPH_PHASES and phase in variant.graph_phases
+    return engines_capture(device, phase) and phase in variant.graph_phases

@@ -32,7 +32,8 @@ def find_stack(found: FoundDevice, names: Iterable[str]) -> Stack:
     """Versions of the named distributions and tools that are here, and of what lies under the
     device. Runs a compiler only where it is named.
     """
-    return {**_versions(names, found), **_beneath(found)}
+    beneath = _beneath(found)
+    return {**_versions((name for name in names if name not in beneath), found), **beneath}
 
 
 def installed(names: Iterable[str]) -> Stack:

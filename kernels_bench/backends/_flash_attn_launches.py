@@ -10,7 +10,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Literal
 
-from kernels_bench.backends._vllm import LARGEST_CAPTURE, window_size
+from kernels_bench.backends._vllm import LARGEST_CAPTURE, bound, window_size
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -66,7 +66,7 @@ class VllmFlashAttn3:
         module = _vllm_build(3)
         self._schedule = Schedule(module.get_scheduler_metadata, spec, batch)
         self._forward = partial(
-            _vllm_call(module, spec, batch),
+            bound(module.flash_attn_varlen_func, spec, batch),
             fa_version=3,
             scheduler_metadata=self._schedule.metadata,
             num_splits=self._schedule.num_splits,
@@ -88,7 +88,9 @@ class VllmFlashAttn2:
 
     def __init__(self, spec: AttentionSpec, batch: PagedBatch) -> None:
         self._forward = partial(
-            _vllm_call(_vllm_build(2), spec, batch), fa_version=2, alibi_slopes=batch.alibi_slopes
+            bound(_vllm_build(2).flash_attn_varlen_func, spec, batch),
+            fa_version=2,
+            alibi_slopes=batch.alibi_slopes,
         )
 
     def plan(self) -> None:
@@ -175,26 +177,6 @@ class FlashAttn2:
     def run(self) -> None:
         """One call and a copy."""
         self._batch.output.copy_(self._forward())
-
-
-def _vllm_call(module: ModuleType, spec: AttentionSpec, batch: PagedBatch) -> partial[object]:
-    """What both versions are given."""
-    return partial(
-        module.flash_attn_varlen_func,
-        q=batch.query,
-        k=batch.key_cache,
-        v=batch.value_cache,
-        out=batch.output,
-        cu_seqlens_q=batch.query_start_loc,
-        max_seqlen_q=batch.max_query_len,
-        seqused_k=batch.seq_lens,
-        max_seqlen_k=batch.max_seq_len,
-        softmax_scale=batch.softmax_scale,
-        causal=spec.causal,
-        window_size=window_size(spec),
-        block_table=batch.block_table,
-        softcap=spec.logit_softcap or 0.0,
-    )
 
 
 def _vllm_build(version: Literal[2, 3]) -> ModuleType:

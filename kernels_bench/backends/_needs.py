@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 from kernels_bench.spec import AttentionSpec, Device, Reason, Stack
 
 Feature: TypeAlias = Literal[
-    "sinks", "alibi", "chunk", "softcap", "window", "non_causal", "mla", "quantized_kv", "value_dim"
+    "sinks", "alibi", "chunk", "softcap", "mla", "quantized_kv", "value_dim"
 ]
 """What a layer may ask of a kernel beyond plain causal attention."""
 
@@ -29,11 +29,6 @@ def _lack(spec: AttentionSpec, feature: Feature) -> Reason | None:
         case "softcap" if spec.logit_softcap is not None:
             text = f"logit_softcap {spec.logit_softcap:g}: the kernel cannot cap logits"
             return Reason("logit_softcap", text)
-        case "window" if spec.sliding_window is not None:
-            text = f"sliding_window {spec.sliding_window}: the kernel has no window"
-            return Reason("sliding_window", text)
-        case "non_causal" if not spec.causal:
-            return Reason("causal", "causal false: the kernel is causal alone")
         case "mla" if spec.mla is not None:
             return Reason("mla", "mla: latent attention needs kernels of its own")
         case "quantized_kv" if spec.kv_dtype not in (None, spec.dtype):
@@ -44,6 +39,14 @@ def _lack(spec: AttentionSpec, feature: Feature) -> Reason | None:
             return Reason("head_dim_v", text)
         case _:
             return None
+
+
+def needs_dtype(spec: AttentionSpec, *dtypes: str) -> list[Reason]:
+    """Why a kernel for these dtypes cannot run this layer."""
+    if spec.dtype in dtypes:
+        return []
+    *others, last = dtypes
+    return [Reason("dtype", f"dtype {spec.dtype}: takes {', '.join(others)} and {last}")]
 
 
 def needs_torch(device: Device, stack: Stack) -> list[Reason]:

@@ -32,10 +32,14 @@ class GatheredBatch:
         self.num_keys = per_row * batch.pages.size
 
     def gather(self) -> tuple[Tensor, Tensor]:
-        """[B, Hkv, k, D] and [B, Hkv, k, Dv]"""
-        batch, table = self._batch, self._block_table
-        key = gather_pages(batch.key_cache, table, batch.pages)
-        return key, gather_pages(batch.value_cache, table, batch.pages)
+        """As `gather_both`."""
+        return gather_both(self._batch, self._block_table)
+
+
+def gather_both(batch: PagedBatch, block_table: Tensor) -> tuple[Tensor, Tensor]:
+    """Keys and values of a table's pages: [B, Hkv, k, D] and [B, Hkv, k, Dv]."""
+    key = gather_pages(batch.key_cache, block_table, batch.pages)
+    return key, gather_pages(batch.value_cache, block_table, batch.pages)
 
 
 class PaddedQuery:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from kernels_bench.backends._needs import (
     compute_capability,
     lacks,
+    needs_dtype,
     needs_gpu,
     needs_package,
     needs_torch,
@@ -19,7 +20,6 @@ _LEAST_CAPABILITY = 80
 """Triton 3.2 dropped the matrix units of older parts: triton-lang/triton pull request 5066."""
 _MOST_HEAD_DIM = 256
 _HEAD_DIM_STEP = 8
-_DTYPES = ("bfloat16", "float16")
 
 
 def triton_package(stack: Stack) -> str:
@@ -36,9 +36,7 @@ def triton_refusals(device: Device, spec: AttentionSpec, stack: Stack) -> list[R
         text = f"arch {device.arch}: Triton supports sm_{_LEAST_CAPABILITY} and newer"
         reasons.append(Reason("arch", text))
     reasons += lacks(spec, "sinks", "alibi", "chunk", "mla", "quantized_kv")
-    if spec.dtype not in _DTYPES:
-        text = f"dtype {spec.dtype}: takes {' and '.join(_DTYPES)}"
-        reasons.append(Reason("dtype", text))
+    reasons += needs_dtype(spec, "bfloat16", "float16")
     reasons += _dim_refusals("head_dim", spec.head_dim)
     if spec.value_dim != spec.head_dim:
         reasons += _dim_refusals("head_dim_v", spec.value_dim)

@@ -13,10 +13,12 @@ from kernels_bench.backends._needs import (
     Feature,
     compute_capability,
     lacks,
+    needs_dtype,
     needs_gpu,
     needs_torch,
 )
 from kernels_bench.backends._releases import Release, needs_release
+from kernels_bench.capture import UNIFORM_PHASES
 from kernels_bench.spec import AttentionSpec, Device, Pages, Phase, Reason, Stack, Support, Variant
 
 if TYPE_CHECKING:
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
 
 _PAGES = tuple(Pages(size) for size in (16, 32, 64, 128, 256))
 """vLLM's default first; it takes multiples of 16."""
-_UNIFORM = frozenset({Phase.DECODE, Phase.VERIFY})
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ class FlashAttn:
                 (kernel.distribution,),
                 kernel.pages,
                 # vLLM: AttentionCGSupport.ALWAYS for version 3, UNIFORM_BATCH for version 2
-                frozenset(Phase) if kernel.version == 3 else _UNIFORM,
+                frozenset(Phase) if kernel.version == 3 else UNIFORM_PHASES,
                 _engine_options(kernel, device, spec),
             )
             for kernel in kernels
@@ -178,8 +179,7 @@ def _limits(spec: AttentionSpec) -> list[Reason]:
         reasons.append(Reason("head_dim", f"head_dim {spec.head_dim}: at most 256"))
     if spec.head_dim % 8:
         reasons.append(Reason("head_dim", f"head_dim {spec.head_dim}: a multiple of 8"))
-    if spec.dtype not in ("bfloat16", "float16"):
-        reasons.append(Reason("dtype", f"dtype {spec.dtype}: takes bfloat16 and float16"))
+    reasons += needs_dtype(spec, "bfloat16", "float16")
     if not spec.causal and (spec.sliding_window is not None or spec.has_alibi):
         # Windows reach as far ahead as back in vLLM, and ALiBi counts distance, not direction.
         text = "causal false: windows and ALiBi then look ahead as well, unlike the layer's"

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from kernels_bench.backends._needs import (
     compute_capability,
     lacks,
+    needs_dtype,
     needs_gpu,
     needs_package,
     needs_torch,
 )
 from kernels_bench.backends._releases import needs_release
+from kernels_bench.capture import UNIFORM_PHASES
 from kernels_bench.spec import AttentionSpec, Device, Pages, Phase, Reason, Stack, Support, Variant
 
 if TYPE_CHECKING:
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
 _PACKAGES = ("flashinfer-python", "flashinfer-jit-cache", "nvcc", "c++", "ninja")
 _PAGES = tuple(Pages(size) for size in (16, 32, 64))
 """vLLM's: larger ones go to TensorRT-LLM's kernels."""
-_UNIFORM = frozenset({Phase.DECODE, Phase.VERIFY})
 _DECODE = frozenset({Phase.DECODE})
 _HEAD_DIMS = (64, 128, 256)
 """fa2 moves 64 numbers at a time and has no registers for 512 (prefill.cuh, `IsInvalid`); fa3 and
@@ -45,8 +46,8 @@ _VARIANTS = (
         _DECODE,  # AttentionCGSupport.UNIFORM_SINGLE_TOKEN_DECODE
         {"vllm": {"attention_backend": "FLASHINFER"}},
     ),
-    Variant("fa2", _PACKAGES, _PAGES, _UNIFORM),
-    Variant("fa3", _PACKAGES, _PAGES, _UNIFORM),
+    Variant("fa2", _PACKAGES, _PAGES, UNIFORM_PHASES),
+    Variant("fa3", _PACKAGES, _PAGES, UNIFORM_PHASES),
     Variant("decode-tc", _PACKAGES, _PAGES, _DECODE),
     Variant("decode", _PACKAGES, _PAGES, _DECODE),
 )
@@ -170,8 +171,7 @@ def _limits(kernels: tuple[_Kernel, ...], spec: AttentionSpec, phase: Phase) -> 
     reasons = []
     if spec.head_dim not in _HEAD_DIMS:
         reasons.append(Reason("head_dim", f"head_dim {spec.head_dim}: takes 64, 128 and 256"))
-    if spec.dtype not in ("bfloat16", "float16"):
-        reasons.append(Reason("dtype", f"dtype {spec.dtype}: takes bfloat16 and float16"))
+    reasons += needs_dtype(spec, "bfloat16", "float16")
     if spec.has_alibi:
         text = "has_alibi: the slopes would be FlashInfer's own, not the layer's"
         reasons.append(Reason("has_alibi", text))

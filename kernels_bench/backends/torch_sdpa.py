@@ -13,9 +13,9 @@ from kernels_bench.backends._torch import (
     ANY_PAGES,
     GatheredBatch,
     PaddedQuery,
+    gather_both,
     torch_refusals,
 )
-from kernels_bench.gather import gather_pages
 from kernels_bench.spec import AttentionSpec, Device, Phase, Reason, Stack, Support, Variant
 
 if TYPE_CHECKING:
@@ -134,8 +134,7 @@ class _PerRequest:
         batch = self.batch
         for part in self.slices:
             table = batch.block_table[part.row : part.row + 1, : part.num_pages]
-            key = gather_pages(batch.key_cache, table, batch.pages)[:, :, : part.total_tokens]
-            value = gather_pages(batch.value_cache, table, batch.pages)[:, :, : part.total_tokens]
+            key, value = (each[:, :, : part.total_tokens] for each in gather_both(batch, table))
             query = batch.query[part.first_token : part.last_token].transpose(0, 1)[None]
             output = _attend(self.spec, batch, query, key, value, part.mask, part.is_causal)
             batch.output[part.first_token : part.last_token] = output[0].transpose(0, 1)

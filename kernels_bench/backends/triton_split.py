@@ -7,15 +7,11 @@ from typing import TYPE_CHECKING
 
 from kernels_bench.backends._triton import PAGES, triton_package, triton_refusals
 from kernels_bench.backends._triton_tiles import Tile, keys_at
+from kernels_bench.capture import UNIFORM_PHASES
 from kernels_bench.spec import AttentionSpec, Device, Phase, Stack, Support, Variant
 
 if TYPE_CHECKING:
     from kernels_bench.backends.base import Launch, PagedBatch
-
-_GRAPH_PHASES = frozenset({Phase.DECODE, Phase.VERIFY})
-"""Where queries are of one length, which kernels run follows from the maxima. Elsewhere it follows
-from the batch, and a captured graph could not change it.
-"""
 
 
 @dataclass(frozen=True)
@@ -39,7 +35,9 @@ class TritonSplit:
     def variants(self, device: Device, spec: AttentionSpec, stack: Stack) -> tuple[Variant, ...]:
         """One a pair of tiles; wider heads take fewer keys a step."""
         packages = (triton_package(stack),)
-        return tuple(Variant(pair.name, packages, PAGES, _GRAPH_PHASES) for pair in pairs_at(spec))
+        # Of uniform batches the maxima say which kernels run. Of others the lengths say it, and a
+        # captured graph could not change that.
+        return tuple(Variant(pair.name, packages, PAGES, UNIFORM_PHASES) for pair in pairs_at(spec))
 
     def supports(
         self,

@@ -10,9 +10,15 @@ from functools import lru_cache, partial
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from kernels_bench.backends._needs import compute_capability, lacks, needs_gpu, needs_torch
+from kernels_bench.backends._needs import (
+    compute_capability,
+    lacks,
+    needs_dtype,
+    needs_gpu,
+    needs_torch,
+)
 from kernels_bench.backends._releases import needs_release, release
-from kernels_bench.backends._vllm import CAPTURE_SIZES, window_size
+from kernels_bench.backends._vllm import CAPTURE_SIZES, bound
 from kernels_bench.spec import AttentionSpec, Device, Pages, Phase, Reason, Stack, Support, Variant
 
 if TYPE_CHECKING:
@@ -86,20 +92,7 @@ class _Unified:
         output, maxima, sums = _buffers(device, (rows, spec.num_q_heads, SEGMENTS), padded_dim)
         one = torch.ones((), device=device).expand(len(batch.seq_lens), spec.num_kv_heads)
         self._call = partial(
-            module.unified_attention,
-            q=batch.query,
-            k=batch.key_cache,
-            v=batch.value_cache,
-            out=batch.output,
-            cu_seqlens_q=batch.query_start_loc,
-            max_seqlen_q=batch.max_query_len,
-            seqused_k=batch.seq_lens,
-            max_seqlen_k=batch.max_seq_len,
-            softmax_scale=batch.softmax_scale,
-            causal=spec.causal,
-            window_size=window_size(spec),
-            block_table=batch.block_table,
-            softcap=spec.logit_softcap or 0.0,
+            bound(module.unified_attention, spec, batch),
             q_descale=None,
             k_descale=one,
             v_descale=one,
@@ -159,9 +152,7 @@ def _limits(spec: AttentionSpec) -> list[Reason]:
     reasons = []
     if spec.head_dim < 32:
         reasons.append(Reason("head_dim", f"head_dim {spec.head_dim}: at least 32"))
-    if spec.dtype not in ("bfloat16", "float16", "float32"):
-        text = f"dtype {spec.dtype}: takes bfloat16, float16 and float32"
-        reasons.append(Reason("dtype", text))
+    reasons += needs_dtype(spec, "bfloat16", "float16", "float32")
     if not spec.causal and spec.sliding_window is not None:
         text = "causal false: a window then reaches as far ahead as back, unlike the layer's"
         reasons.append(Reason("causal", text))

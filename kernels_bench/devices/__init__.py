@@ -7,13 +7,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kernels_bench.devices.cpu import read_cpu, this_host
-from kernels_bench.devices.found import Findings, FoundDevice
+from kernels_bench.devices.found import Findings, FoundDevice, devices_text
 from kernels_bench.devices.selector import Cpu, parse_selector, pick
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Findings", "FoundDevice", "find_device", "find_devices", "survey_devices"]
+__all__ = [
+    "Findings",
+    "FoundDevice",
+    "devices_text",
+    "find_device",
+    "find_devices",
+    "survey_devices",
+]
 
 _AMD_DRIVER = Path("/dev/kfd")
 

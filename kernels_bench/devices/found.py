@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from kernels_bench.spec import Device, Stack
 
 
@@ -18,6 +20,11 @@ class FoundDevice:
     device: Device
     driver: Stack = field(default_factory=dict)
     """{"nvidia-driver": "580.159.04", "cuda-driver": "13.0"}; a CPU has none."""
+
+
+def devices_text(devices: Iterable[FoundDevice]) -> str:
+    """What `--device` may name, for people."""
+    return ", ".join(f"{found.selector} ({found.device.name})" for found in devices)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from kernels_bench.devices.found import devices_text
 from kernels_bench.errors import DeviceError
 
 if TYPE_CHECKING:
@@ -62,6 +63,6 @@ def pick(selector: Selector, findings: Findings) -> FoundDevice:
 
 
 def _not_here(wanted: str, findings: Findings) -> str:
-    here = ", ".join(f"{found.selector} ({found.device.name})" for found in findings.devices)
+    here = devices_text(findings.devices)
     why = f"\n{'; '.join(findings.notes)}" if findings.notes else ""
     return f"device {wanted} is not here; here are: {here}{why}"
