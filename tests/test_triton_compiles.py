@@ -120,8 +120,9 @@ def build(arch: str, case: Case) -> Built:
 
 
 def kernel_of(case: Case) -> Any:
-    from kernels_bench.triton_kernels.decode import decode_kernel, reduce_kernel
+    from kernels_bench.triton_kernels.decode import decode_kernel
     from kernels_bench.triton_kernels.prefill import prefill_kernel
+    from kernels_bench.triton_kernels.segments import reduce_kernel
     from kernels_bench.triton_kernels.unified import unified_kernel
 
     return {
