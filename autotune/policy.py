@@ -12,12 +12,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from autotune.incumbents import rank
-from kernels_bench.spec import Outcome, Pages, Timed
+from kernels_bench.spec import Failed, Outcome, Pages, Timed, Wrong
 
 PROMOTION_MARGIN = 0.02
 """vLLM's segmented-attention tuner and SGLang's diffusion tuner promote at the same 2 %."""
 TIE_MARGIN = 0.01
 """Challengers this close to the best are equal: the earlier in the default's order is taken."""
+_TOLD = 3
+"""Workloads that a reason names; it counts the rest."""
 _Z_99 = 2.33
 """One-sided 99 % bound of a normal."""
 _MEDIAN_SE = 1.253
@@ -105,6 +107,7 @@ def decide(
     tie = is_tie(winner, others)
     num_workloads = len({item.workload for item in evidence})
     why = _explain(winner, others, incumbent, num_workloads)
+    why += _passed_over(evidence, incumbent, order)
     return Verdict(incumbent, (winner, *others), tie, why)
 
 
@@ -191,3 +194,20 @@ def _explain(
         f"the default {label} is kept: {best.candidate.label} costs {1 - best.score:.1%}"
         f" (±{best.bound:.1%}) less {over}, {needs}"
     )
+
+
+def _passed_over(evidence: Sequence[Evidence], incumbent: Candidate, order: tuple[str, ...]) -> str:
+    """What the first of the default's order did, where it is not the incumbent: an engine that is
+    left alone runs it.
+    """
+    first = min(evidence, key=lambda item: rank(order, item.candidate.backend)).candidate
+    if first == incumbent:
+        return ""
+    who = f"; {first.label}, otherwise the default,"
+    own = [item for item in evidence if item.candidate == first]
+    for outcome, did in ((Wrong, "was wrong"), (Failed, "failed")):
+        spoiled = [*dict.fromkeys(i.workload for i in own if isinstance(i.outcome, outcome))]
+        if spoiled:
+            more = f" and {len(spoiled) - _TOLD} more" if len(spoiled) > _TOLD else ""
+            return f"{who} {did} on {', '.join(spoiled[:_TOLD])}{more}"
+    return f"{who} was not measured everywhere"

@@ -110,6 +110,34 @@ def test_a_default_that_fails_makes_room_for_the_next_in_its_order() -> None:
     assert verdict.winner.candidate == FLEX
 
 
+@pytest.mark.parametrize(
+    ("spoiled", "did"),
+    [
+        ({SDPA: WRONG}, "was wrong on b"),
+        ({SDPA: FAILED}, "failed on b"),
+        ({}, "was not measured everywhere"),
+    ],
+)
+def test_a_default_that_is_out_is_told(spoiled: Mapping[Candidate, Outcome], did: str) -> None:
+    evidence = on("a", {SDPA: 100, FLEX: 90, ALPHA: 80}) + on("b", {FLEX: 90, ALPHA: 80} | spoiled)
+    told = f"; torch_sdpa:plain, otherwise the default, {did}"
+    assert verdict_of(evidence).why.endswith(
+        f"less than the default torch_flex:plain over 2 workloads{told}"
+    )
+    alone = [item for item in evidence if item.candidate != ALPHA]
+    assert verdict_of(alone).why.endswith(f"right and timed over 2 workloads{told}")
+
+
+def test_a_wrong_answer_counts_more_than_a_failure() -> None:
+    evidence = on("a", {SDPA: FAILED, FLEX: 90}) + on("b", {SDPA: WRONG, FLEX: 90})
+    assert verdict_of(evidence).why.endswith("otherwise the default, was wrong on b")
+
+
+def test_a_default_that_is_wrong_in_many_places_names_the_first() -> None:
+    evidence = [item for name in "abcde" for item in on(name, {SDPA: WRONG, FLEX: 90})]
+    assert verdict_of(evidence).why.endswith("the default, was wrong on a, b, c and 2 more")
+
+
 def test_weights_decide_between_workloads() -> None:
     evidence = on("decode", {SDPA: 100, FLEX: 50}) + on("prefill", {SDPA: 100, FLEX: 150})
     assert verdict_of(evidence, {"decode": 9, "prefill": 1}).winner.candidate == FLEX
@@ -149,7 +177,7 @@ def test_a_plan_is_paid_once_a_step_and_not_once_a_layer() -> None:
 
 
 def test_one_candidate_alone() -> None:
-    verdict = verdict_of(on("a", {FLEX: 100, SDPA: FAILED}) + on("b", {FLEX: 100}))
+    verdict = verdict_of(on("a", {FLEX: 100, BETA: FAILED}) + on("b", {FLEX: 100}))
     assert (verdict.winner.candidate, verdict.tie) == (FLEX, False)
     assert verdict.why == (
         "torch_flex:plain is the only candidate that was right and timed over 2 workloads"
