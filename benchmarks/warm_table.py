@@ -20,9 +20,17 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 
 CLEAR_GAP = 0.03
 """Where the second is this far behind, two runs must agree on the fastest."""
+
+TWINS = {
+    "decode": ("flashinfer vllm", "flashinfer decode-tc"),
+    "prefill": ("flashinfer vllm", "flashinfer fa3"),
+    "extend": ("flashinfer vllm", "flashinfer fa3"),
+}
+"""Phase -> two names of one kernel, called alike: what lies between their times is error."""
 
 Where = tuple[str, str]
 """Kind of layer and workload."""
@@ -63,8 +71,10 @@ def unpacked(file: Path, folder: Path) -> Path:
 
 
 def print_files(files: list[Path]) -> None:
-    first, *others = (load(file) for file in files)
+    runs = [load(file) for file in files]
+    first, *others = runs
     print_conditions(files[0])
+    print_twins([row for models in runs for run in models.values() for row in run.rows.values()])
     for model, run in first.items():
         again = next((other[model] for other in others if model in other), None)
         print_run(run, again)
@@ -119,6 +129,23 @@ def print_conditions(file: Path) -> None:
     days = sorted({row["created_at"][:10] for row in rows})
     print(f"{device['name']}, {device['arch']}, {units}; {told}.")
     print(f"{', '.join(days)}, method {rows[0]['method']}.")
+
+
+def print_twins(rows: list[Row]) -> None:
+    apart = sorted(gap for row in rows if (gap := twins_apart(row)) is not None)
+    if apart:
+        clear = sum(gap > CLEAR_GAP for gap in apart)
+        print(
+            f"\nOne kernel under two names, {len(apart)} times in all runs: {median(apart):.1%}"
+            f" apart (median), above {CLEAR_GAP:.0%} in {clear}, at most {apart[-1]:.1%}."
+        )
+
+
+def twins_apart(row: Row) -> float | None:
+    """How far the slower twin is behind; None where not both were timed."""
+    times, phase = timed(row), next(iter(row.values()))["phase"]
+    pair = [times[name] for name in TWINS.get(phase, ()) if name in times]
+    return max(pair) / min(pair) - 1 if len(pair) == 2 else None
 
 
 def print_run(first: Run, second: Run | None) -> None:
