@@ -38,8 +38,8 @@ NOT_COMPILED = {
 }
 """Without FlashInfer, which would spend a minute of nvcc on each."""
 KNOWN_WRONG = {("cap and window, 256", "q600_2q77"): {"flash_attn:fa3@vllm"}}
-"""vLLM 0.24's FlashAttention 3 on an H100: relative error 0.11 in tokens 256 to 375 of the longest
-prompt, alike in three runs and two processes; the cause was not found. The gate keeps it out.
+"""vLLM 0.24's FlashAttention 3 lets tokens 256 to 375 of the longest prompt see the future. Why:
+benchmarks/results/fa3-windows-h100.md. The gate keeps it out.
 """
 WORKLOADS = ("5q1s700v80", "3q4s500", "q600_2q77", "q300s1000", "5q1s700v80_q160_q33s95")
 RULES = Rules(min_rounds=2, max_rounds=2, block_us=100.0, max_calls=4, seconds=1.0)
@@ -62,7 +62,7 @@ def test_everyone_who_says_yes_is_right(bench: Bench, name: str, text: str) -> N
         for answer in survey.answers
         if answer.support and not (name in NOT_COMPILED and answer.backend == "flashinfer")
     )
-    assert {"torch_sdpa", "triton_unified", "triton_split"} & {e.backend for e in entrants}
+    assert {"torch_flex", "triton_unified"} & {e.backend for e in entrants}, survey.answers
     answer = bench.measure(
         Task(found.device, found.selector, spec, workload, 4096, entrants, RULES)
     )
