@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from kernels_bench.backends._flash_attn_launches import VllmFlashAttn3
+from kernels_bench.backends._flash_attn_launches import vllm_flash_attn_3
 from kernels_bench.batch import make_batches, make_contents
 from kernels_bench.reference import reference
 from kernels_bench.spec import AttentionSpec, Pages
@@ -70,7 +70,7 @@ def wrong_tokens(spec: AttentionSpec, prompts: str) -> list[int]:
     """New tokens, counted through the batch, in whose output a head is wrong."""
     contents = make_contents(spec, parse_workload(prompts), torch.device("cuda:0"))
     (batch,) = make_batches(spec, contents, Pages(16), 1)
-    launch = VllmFlashAttn3(spec, batch)
+    launch = vllm_flash_attn_3(spec, batch)
     launch.plan()
     launch.run()
     exact = reference(spec, contents, torch.float32)

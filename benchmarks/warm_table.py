@@ -22,6 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
+from autotune.keys import spec_keys_of
+
 CLEAR_GAP = 0.03
 """Where the second is this far behind, two runs must agree on the fastest."""
 
@@ -105,9 +107,8 @@ def opened(file: Path) -> sqlite3.Connection:
 def measured(
     database: sqlite3.Connection, fingerprint: str
 ) -> Iterator[tuple[Where, str, sqlite3.Row]]:
-    for spec in json.loads(fingerprint)["specs"]:
-        del spec["num_layers"]
-        key = json.dumps(spec, sort_keys=True, separators=(",", ":"))
+    for key in spec_keys_of(fingerprint):
+        spec = json.loads(key)
         kind = next((k for k in ("sliding_window", "attention_chunk") if k in spec), "full")
         rows = "SELECT * FROM measurements WHERE spec_key = ? AND workload NOTNULL ORDER BY id"
         for row in database.execute(rows, [key]):

@@ -75,12 +75,12 @@ def captured_block(contestant: Contestant, calls: int) -> Block:
 
     graph = torch.cuda.CUDAGraph()
     with at_maxima(contestant.batches):
-        _plan(contestant)
+        contestant.plan()
         torch.cuda.synchronize()
         with torch.cuda.graph(graph):
             for launch in islice(cycle(contestant.launches), calls):
                 launch.run()
-    _plan(contestant)
+    contestant.plan()
     return Block(graph.replay)
 
 
@@ -153,11 +153,6 @@ def measure_overheads() -> Overheads:
 def fixed_part_us(one_us: float, many_us: float, many: int) -> float:
     """What a block of one call holds besides the call."""
     return max(0.0, one_us - (many_us - one_us) / (many - 1))
-
-
-def _plan(contestant: Contestant) -> None:
-    for launch in contestant.launches:
-        launch.plan()
 
 
 def _repeat(call: Callable[[], object], times: int) -> None:

@@ -34,8 +34,7 @@ class HostClock:
 
     def ready(self, contestant: Contestant, rules: Rules) -> HostTimer:
         """Plan every page set, warm up, and choose how many calls make a block."""
-        for launch in contestant.launches:
-            launch.plan()
+        contestant.plan()
         timer = HostTimer(contestant, self._block_us)
         timer.time_us()
         wanted = math.ceil(rules.block_us / max(timer.time_us(), 1e-3))

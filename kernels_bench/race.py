@@ -57,6 +57,11 @@ class Contestant:
     is_cold: bool = True
     """Whether the page sets fill the last-level cache often enough to find it cold."""
 
+    def plan(self) -> None:
+        """Every launch, for the lengths as they are now."""
+        for launch in self.launches:
+            launch.plan()
+
 
 class Timer(Protocol):
     """A contestant that is planned, warmed up and ready to be timed."""

@@ -10,12 +10,13 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Literal
 
+from kernels_bench.backends._launches import Unplanned
 from kernels_bench.backends._vllm import LARGEST_CAPTURE, bound, window_size
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from kernels_bench.backends.base import PagedBatch
+    from kernels_bench.backends.base import Launch, PagedBatch
     from kernels_bench.spec import AttentionSpec
 
 MAX_SPLITS = 32
@@ -57,87 +58,71 @@ class Schedule:
         self.metadata.copy_(self._make())
 
 
-class VllmFlashAttn3:
+class Scheduled:
+    """A call of version 3, and the schedule that it reads."""
+
+    def __init__(self, schedule: Schedule, call: Callable[[], object]) -> None:
+        self._schedule, self._call = schedule, call
+
+    def plan(self) -> None:
+        """Make the schedule of this step."""
+        self._schedule.refresh()
+
+    def run(self) -> None:
+        """The call, which writes the output."""
+        self._call()
+
+
+def vllm_flash_attn_3(spec: AttentionSpec, batch: PagedBatch) -> Launch:
     """Version 3 as vLLM ships it."""
+    import torch
 
-    def __init__(self, spec: AttentionSpec, batch: PagedBatch) -> None:
-        import torch
-
-        module = _vllm_build(3)
-        self._schedule = Schedule(module.get_scheduler_metadata, spec, batch)
-        self._forward = partial(
-            bound(module.flash_attn_varlen_func, spec, batch),
-            fa_version=3,
-            scheduler_metadata=self._schedule.metadata,
-            num_splits=self._schedule.num_splits,
-            # The kernel takes sinks in bfloat16 alone, whatever the query's dtype.
-            s_aux=None if batch.sinks is None else batch.sinks.to(torch.bfloat16),
-        )
-
-    def plan(self) -> None:
-        """Make the schedule of this step."""
-        self._schedule.refresh()
-
-    def run(self) -> None:
-        """One call, which writes the output."""
-        self._forward()
+    module = _vllm_build(3)
+    schedule = Schedule(module.get_scheduler_metadata, spec, batch)
+    call = partial(
+        bound(module.flash_attn_varlen_func, spec, batch),
+        fa_version=3,
+        scheduler_metadata=schedule.metadata,
+        num_splits=schedule.num_splits,
+        # The kernel takes sinks in bfloat16 alone, whatever the query's dtype.
+        s_aux=None if batch.sinks is None else batch.sinks.to(torch.bfloat16),
+    )
+    return Scheduled(schedule, call)
 
 
-class VllmFlashAttn2:
-    """Version 2 as vLLM ships it; its splits are its own choice, and nothing is planned."""
-
-    def __init__(self, spec: AttentionSpec, batch: PagedBatch) -> None:
-        self._forward = partial(
-            bound(_vllm_build(2).flash_attn_varlen_func, spec, batch),
-            fa_version=2,
-            alibi_slopes=batch.alibi_slopes,
-        )
-
-    def plan(self) -> None:
-        """Nothing: the kernel reads the batch on the device."""
-
-    def run(self) -> None:
-        """One call, which writes the output."""
-        self._forward()
+def vllm_flash_attn_2(spec: AttentionSpec, batch: PagedBatch) -> Launch:
+    """Version 2 as vLLM ships it; its splits are its own choice."""
+    kernel = bound(_vllm_build(2).flash_attn_varlen_func, spec, batch)
+    return Unplanned(partial(kernel, fa_version=2, alibi_slopes=batch.alibi_slopes))
 
 
-class FlashAttn3:
+def flash_attn_3(spec: AttentionSpec, batch: PagedBatch) -> Launch:
     """The flash-attn-3 package. Its operator takes the output, which its Python functions hide."""
+    import torch
 
-    def __init__(self, spec: AttentionSpec, batch: PagedBatch) -> None:
-        import torch
-
-        module = import_module("flash_attn_interface")  # registers the operator
-        chunk, window = spec.attention_chunk or 0, window_size(spec)
-        make = partial(module.get_scheduler_metadata, attention_chunk=chunk)
-        self._schedule = Schedule(make, spec, batch)
-        self._forward = partial(
-            torch.ops.flash_attn_3.fwd,
-            batch.query,
-            batch.key_cache,
-            batch.value_cache,
-            out=batch.output,
-            cu_seqlens_q=batch.query_start_loc,
-            seqused_k=batch.seq_lens,
-            max_seqlen_q=batch.max_query_len,
-            page_table=batch.block_table,
-            softmax_scale=batch.softmax_scale,
-            is_causal=spec.causal,
-            window_size_left=window[0],
-            window_size_right=window[1],
-            attention_chunk=chunk,
-            softcap=spec.logit_softcap or 0.0,
-            scheduler_metadata=self._schedule.metadata,
-            num_splits=self._schedule.num_splits,
-        )
-
-    def plan(self) -> None:
-        """Make the schedule of this step."""
-        self._schedule.refresh()
-
-    def run(self) -> None:
-        """One call, which writes the output."""
-        self._forward()
+    module = import_module("flash_attn_interface")  # registers the operator
+    chunk, window = spec.attention_chunk or 0, window_size(spec)
+    schedule = Schedule(partial(module.get_scheduler_metadata, attention_chunk=chunk), spec, batch)
+    call = partial(
+        torch.ops.flash_attn_3.fwd,
+        batch.query,
+        batch.key_cache,
+        batch.value_cache,
+        out=batch.output,
+        cu_seqlens_q=batch.query_start_loc,
+        seqused_k=batch.seq_lens,
+        max_seqlen_q=batch.max_query_len,
+        page_table=batch.block_table,
+        softmax_scale=batch.softmax_scale,
+        is_causal=spec.causal,
+        window_size_left=window[0],
+        window_size_right=window[1],
+        attention_chunk=chunk,
+        softcap=spec.logit_softcap or 0.0,
+        scheduler_metadata=schedule.metadata,
+        num_splits=schedule.num_splits,
+    )
+    return Scheduled(schedule, call)
 
 
 class FlashAttn2:

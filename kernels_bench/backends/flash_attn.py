@@ -127,11 +127,11 @@ class FlashAttn:
 
         match variant.name:
             case "fa3@vllm":
-                return launches.VllmFlashAttn3(spec, batch)
+                return launches.vllm_flash_attn_3(spec, batch)
             case "fa2@vllm":
-                return launches.VllmFlashAttn2(spec, batch)
+                return launches.vllm_flash_attn_2(spec, batch)
             case "fa3@flash-attn-3":
-                return launches.FlashAttn3(spec, batch)
+                return launches.flash_attn_3(spec, batch)
             case _:
                 return launches.FlashAttn2(spec, batch)
 

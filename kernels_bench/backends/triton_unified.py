@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kernels_bench.backends._launches import Unplanned
 from kernels_bench.backends._triton import PAGES, triton_package, triton_refusals
 from kernels_bench.backends._triton_tiles import Tile, keys_at
 from kernels_bench.spec import AttentionSpec, Device, Phase, Stack, Support, Variant
@@ -38,10 +39,10 @@ class TritonUnified:
 
     def prepare(self, variant: Variant, spec: AttentionSpec, batch: PagedBatch) -> Launch:
         """Bind to a batch; the first `run` of a kind of layer compiles."""
-        from kernels_bench.triton_kernels.unified import UnifiedLaunch
+        from kernels_bench.triton_kernels.unified import bind_unified
 
         (tile,) = (tile for tile in tiles_at(spec) if tile.name == variant.name)
-        return UnifiedLaunch(spec, batch, tile)
+        return Unplanned(bind_unified(spec, batch, tile))
 
 
 def tiles_at(spec: AttentionSpec) -> tuple[Tile, ...]:

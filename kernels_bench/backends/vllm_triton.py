@@ -10,6 +10,7 @@ from functools import lru_cache, partial
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from kernels_bench.backends._launches import Unplanned
 from kernels_bench.backends._needs import (
     compute_capability,
     lacks,
@@ -75,23 +76,24 @@ class VllmTriton:
 
     def prepare(self, variant: Variant, spec: AttentionSpec, batch: PagedBatch) -> Launch:
         """Bind to a batch; the first `run` of a new kind of layer compiles."""
-        return _Unified(spec, batch)
+        return _unified(spec, batch)
 
 
-class _Unified:
-    """A call with the buffers that vLLM's metadata builder would hand it."""
+def _unified(spec: AttentionSpec, batch: PagedBatch) -> Unplanned:
+    """A call with the buffers that vLLM's metadata builder would hand it. A split decode launches
+    two kernels.
+    """
+    import torch
 
-    def __init__(self, spec: AttentionSpec, batch: PagedBatch) -> None:
-        import torch
-
-        module = import_module("vllm.v1.attention.ops.triton_unified_attention")
-        threshold = split_threshold(spec.num_kv_heads)
-        rows = threshold * min(batch.max_query_len, MAX_SPLIT_QUERY_LEN)
-        padded_dim = 1 << (spec.head_dim - 1).bit_length()
-        device = batch.query.device
-        output, maxima, sums = _buffers(device, (rows, spec.num_q_heads, SEGMENTS), padded_dim)
-        one = torch.ones((), device=device).expand(len(batch.seq_lens), spec.num_kv_heads)
-        self._call = partial(
+    module = import_module("vllm.v1.attention.ops.triton_unified_attention")
+    threshold = split_threshold(spec.num_kv_heads)
+    rows = threshold * min(batch.max_query_len, MAX_SPLIT_QUERY_LEN)
+    padded_dim = 1 << (spec.head_dim - 1).bit_length()
+    device = batch.query.device
+    output, maxima, sums = _buffers(device, (rows, spec.num_q_heads, SEGMENTS), padded_dim)
+    one = torch.ones((), device=device).expand(len(batch.seq_lens), spec.num_kv_heads)
+    return Unplanned(
+        partial(
             bound(module.unified_attention, spec, batch),
             q_descale=None,
             k_descale=one,
@@ -104,13 +106,7 @@ class _Unified:
             alibi_slopes=batch.alibi_slopes,
             sinks=batch.sinks,
         )
-
-    def plan(self) -> None:
-        """Nothing: the kernel reads the batch on the device."""
-
-    def run(self) -> None:
-        """One call, which writes the output; a split decode launches two kernels."""
-        self._call()
+    )
 
 
 def split_threshold(num_kv_heads: int) -> int:

@@ -17,6 +17,8 @@ from kernels_bench.triton_kernels.resources import resources_of
 from kernels_bench.triton_kernels.tokens import attend_tokens
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from kernels_bench.backends.base import PagedBatch
     from kernels_bench.spec import AttentionSpec
 
@@ -123,35 +125,28 @@ def unified_kernel(
     )
 
 
-class UnifiedLaunch:
-    """The kernel reads lengths and pages when it runs."""
-
-    def __init__(self, spec: AttentionSpec, batch: PagedBatch, tile: Tile) -> None:
-        constants = constants_of(spec, batch.pages.size, tile)
-        num_requests = len(batch.seq_lens)
-        # Every request may end in a tile of its own: see `find_request`.
-        tiles = len(batch.query) // constants.tokens + num_requests
-        grid = (tiles, spec.num_kv_heads * tile.head_tiles(constants.group_size))
-        self._call = partial(
-            unified_kernel[grid],
-            batch.query,
-            batch.key_cache,
-            batch.value_cache,
-            batch.output,
-            batch.block_table,
-            batch.seq_lens,
-            batch.query_start_loc,
-            num_requests,
-            *strides_of(batch),
-            batch.softmax_scale,
-            *constants,
-            num_warps=tile.warps,
-            num_stages=num_stages(tile, spec, resources_of(batch.query.device).shared_bytes),
-        )
-
-    def plan(self) -> None:
-        """Nothing: the grid fits every batch of this shape."""
-
-    def run(self) -> None:
-        """One launch."""
-        self._call()
+def bind_unified(spec: AttentionSpec, batch: PagedBatch, tile: Tile) -> Callable[[], None]:
+    """A call that launches the kernel for the lengths and pages that the batch holds by then; its
+    grid fits every batch of this shape.
+    """
+    constants = constants_of(spec, batch.pages.size, tile)
+    num_requests = len(batch.seq_lens)
+    # Every request may end in a tile of its own: see `find_request`.
+    tiles = len(batch.query) // constants.tokens + num_requests
+    grid = (tiles, spec.num_kv_heads * tile.head_tiles(constants.group_size))
+    return partial(
+        unified_kernel[grid],
+        batch.query,
+        batch.key_cache,
+        batch.value_cache,
+        batch.output,
+        batch.block_table,
+        batch.seq_lens,
+        batch.query_start_loc,
+        num_requests,
+        *strides_of(batch),
+        batch.softmax_scale,
+        *constants,
+        num_warps=tile.warps,
+        num_stages=num_stages(tile, spec, resources_of(batch.query.device).shared_bytes),
+    )
