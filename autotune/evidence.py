@@ -20,8 +20,16 @@ from autotune.models import ModelConfig, kinds
 from autotune.policy import Candidate
 from autotune.stored_json import read_pages, read_versions
 from autotune.table import print_table
-from autotune.text import outcome_text, speedup_text, time_text
-from kernels_bench.spec import AttentionSpec, Outcome, Phase, Timed
+from autotune.text import (
+    mebibytes_text,
+    outcome_text,
+    places_by_note,
+    seconds_text,
+    speedup_text,
+    start_costs,
+    time_text,
+)
+from kernels_bench.spec import AttentionSpec, Health, Outcome, Phase, Timed
 
 _PHASES = [phase.value for phase in Phase]
 
@@ -118,8 +126,10 @@ def _print_evidence(
     stored: StoredDecision, rows: Sequence[MeasurementRow], marks: Mapping[Candidate, str]
 ) -> None:
     seen = _in_order(stored.model, rows)
+    _print_starts(seen)
     _print_times(seen, marks)
     _print_others(seen)
+    _print_health(seen)
 
 
 def _in_order(model: ModelRow, rows: Sequence[MeasurementRow]) -> list[_Seen]:
@@ -148,6 +158,47 @@ def _in_order(model: ModelRow, rows: Sequence[MeasurementRow]) -> list[_Seen]:
         )
 
     return sorted(seen, key=place)
+
+
+def _print_starts(seen: Iterable[_Seen]) -> None:
+    """Who compiles the longest comes first; nothing where nobody recorded anything."""
+    costs = start_costs((each.candidate.label, each.outcome) for each in seen)
+    rows = [
+        [
+            label,
+            seconds_text(cost.compile_s) if cost.compile_s else "",
+            "" if cost.workspace_bytes is None else mebibytes_text(cost.workspace_bytes),
+            "yes" if cost.plan_waits else "",
+        ]
+        for label, cost in sorted(costs.items(), key=lambda item: -item[1].compile_s)
+    ]
+    if any(any(cells) for _, *cells in rows):
+        columns = ["candidate", "compile", "workspace", "plan waits"]
+        print_table("What a start pays", columns, rows)
+
+
+def _print_health(seen: Sequence[_Seen]) -> None:
+    """What speaks against numbers, and where; nothing where nothing does."""
+    notes = [
+        (f"{each.kind} {each.workload}", _notes(each.outcome.health))
+        for each in seen
+        if isinstance(each.outcome, Timed)
+    ]
+    found = places_by_note((note, place) for place, told in notes for note in told)
+    everywhere = len({place for place, _ in notes})
+    if found:
+        rows = [
+            [note, f"all {everywhere}" if len(places) == everywhere > 1 else ", ".join(places)]
+            for note, places in found.items()
+        ]
+        print_table("Health", ["what", "workloads"], rows)
+
+
+def _notes(health: Health) -> list[str]:
+    if not health.voided_rounds:
+        return [*health.warnings]
+    plural = "" if health.voided_rounds == 1 else "s"
+    return [*health.warnings, f"{health.voided_rounds} round{plural} thrown away"]
 
 
 def _print_times(seen: Iterable[_Seen], marks: Mapping[Candidate, str]) -> None:

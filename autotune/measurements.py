@@ -1,4 +1,4 @@
-"""Measurements as a table for people."""
+"""Measurements as a table for people, and below it what a table has no room for."""
 
 from __future__ import annotations
 
@@ -10,18 +10,30 @@ import click
 
 from autotune.run import Observed
 from autotune.table import print_table
-from autotune.text import outcome_text
+from autotune.text import (
+    mebibytes_text,
+    outcome_text,
+    places_by_note,
+    seconds_text,
+    start_costs,
+)
 from kernels_bench.spec import Timed
 
 _TITLE = "Time of one layer"
 _MOST_COLUMNS = 5
 """More candidates side by side fit no terminal."""
+_LONG_COMPILE_S = 30.0
+"""Felt in a start: an engine is up in about a minute where nothing compiles."""
+_LARGE_WORKSPACE_BYTES = 256 << 20
+"""Room for 2048 tokens of an 8B model's KV cache (32 layers, 8 KV heads of 128, 2 bytes)."""
 
 _ByWorkload: TypeAlias = Iterable[tuple[tuple[str, str], list[Observed]]]
 
 
 def print_measurements(observed: Sequence[Observed]) -> None:
-    """A row a workload: a column a candidate, or the fastest alone where they are too many."""
+    """A row a workload: a column a candidate, or the fastest alone where they are too many. Then a
+    line a candidate whose start costs much, and one with every warning.
+    """
     labels = list(dict.fromkeys(item.answer.entrant.label for item in observed))
     by_workload = [
         (where, list(items))
@@ -31,6 +43,38 @@ def print_measurements(observed: Sequence[Observed]) -> None:
         _print_all(labels, by_workload)
     else:
         _print_fastest(by_workload)
+    for line in [*_costly_starts(observed), *_warnings(observed)]:
+        click.echo(line)
+
+
+def _costly_starts(observed: Sequence[Observed]) -> list[str]:
+    costs = start_costs((item.answer.entrant.label, item.outcome) for item in observed)
+    lines = []
+    for label, cost in costs.items():
+        told = []
+        if cost.compile_s >= _LONG_COMPILE_S:
+            told.append(f"compiled in {seconds_text(cost.compile_s)}")
+        if (size_bytes := cost.workspace_bytes or 0) >= _LARGE_WORKSPACE_BYTES:
+            told.append(f"takes {mebibytes_text(size_bytes)} beside the KV cache")
+        if told:
+            lines.append(f"{label}: {', '.join(told)}")
+    return lines
+
+
+def _warnings(observed: Sequence[Observed]) -> list[str]:
+    """One line, or none where nothing speaks against the numbers."""
+    found = places_by_note(
+        (warning, f"{item.kind} {item.workload}")
+        for item in observed
+        if isinstance(item.outcome, Timed)
+        for warning in item.outcome.health.warnings
+    )
+    told = [f"{warning} ({_workloads(len(places))})" for warning, places in found.items()]
+    return [f"warning: {'; '.join(told)}"] if told else []
+
+
+def _workloads(count: int) -> str:
+    return "1 workload" if count == 1 else f"{count} workloads"
 
 
 def _print_all(labels: Sequence[str], by_workload: _ByWorkload) -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from typing import TypeAlias
 
 from autotune import records
 from autotune._store import MeasurementRow, StoredDecision
 from autotune.decision import Choice, Decision
-from kernels_bench.spec import Device, Pages, Reason
+from kernels_bench.spec import Device, Health, Pages, Reason, Timed
 
 SCHEMA = 1
 Json: TypeAlias = dict[str, object]
+_HEALTH = tuple(field.name for field in dataclasses.fields(Health))
 
 
 def choice_payload(choice: Choice) -> Json:
@@ -93,12 +95,31 @@ def stored_payload(stored: StoredDecision) -> Json:
 
 
 def measurement_payload(row: MeasurementRow) -> Json:
-    """One stored outcome; the columns of other cases are left out."""
+    """One stored outcome; what other cases have, or nobody recorded, is left out."""
     fields = dataclasses.asdict(row)
     for name in ("key", "device_key"):
         del fields[name]
     fields["captured_len"] = records.captured_len_of(row)
+    fields["rounds_us"] = _plain(row.rounds_us)
+    fields["warnings"] = _plain(row.warnings)
+    health = {name: fields.pop(name) for name in _HEALTH}
+    fields["health"] = {name: value for name, value in health.items() if value is not None} or None
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def _plain(text: str | None) -> object:
+    """What a column of JSON holds; the text itself where it is damaged."""
+    try:
+        return None if text is None else json.loads(text)
+    except ValueError:
+        return text
+
+
+def timed_payload(timed: Timed) -> Json:
+    """A time under the names of `measurement_payload`; its rounds are in the cache alone."""
+    fields = dataclasses.asdict(timed)
+    del fields["rounds_us"]
+    return {"captured": fields.pop("is_captured")} | fields
 
 
 def reasons_payload(reasons: tuple[Reason, ...]) -> list[Json]:

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from autotune.incumbents import default_order, rank
 from autotune.models import ModelConfig, kinds
 from autotune.records import Place
 from autotune.wishes import Wishes
-from kernels_bench.candidates import Answer, Survey
+from kernels_bench.candidates import Answer, Entrant, Survey
 from kernels_bench.devices import FoundDevice
 from kernels_bench.grid import Grid
 from kernels_bench.messages import Task
 from kernels_bench.race import rules_for
-from kernels_bench.spec import AttentionSpec, Phase, Reason, Stack, Support
+from kernels_bench.spec import AttentionSpec, Pages, Phase, Reason, Stack, Support
 from kernels_bench.workload import Workload
+
+MOST_VARIANTS = 4
+
+Runner: TypeAlias = tuple[AttentionSpec, str, Pages]
+"""A candidate on one kind of layer."""
+
+
+def runner_of(answer: Answer) -> Runner:
+    """Who an answer speaks of, whatever the phase."""
+    return answer.spec, answer.entrant.label, answer.pages
 
 
 @dataclass(frozen=True)
@@ -98,8 +110,16 @@ class Plan:
             step for step in self.steps if not all(key in stored for key in self.keys(step))
         )
 
-    def task(self, step: Step) -> Task:
-        """A step as the measuring process takes it."""
+    def without(self, runners: Collection[Runner]) -> Plan:
+        """The same steps for everybody else."""
+        steps = (
+            replace(step, answers=tuple(a for a in step.answers if runner_of(a) not in runners))
+            for step in self.steps
+        )
+        return replace(self, steps=tuple(step for step in steps if step.answers))
+
+    def task(self, step: Step, entrants: tuple[Entrant, ...]) -> Task:
+        """A step as the measuring process takes it, with those who are left in the field."""
         found = self.situation.found
         return Task(
             device=found.device,
@@ -107,7 +127,7 @@ class Plan:
             spec=step.spec,
             workload=step.workload,
             max_model_len=self.situation.model.max_model_len,
-            entrants=tuple(answer.entrant for answer in step.answers),
+            entrants=entrants,
             rules=rules_for(found.device),
         )
 
@@ -124,16 +144,29 @@ def make_plan(situation: Situation, grid: Grid) -> Plan:
 
 
 def restrict(survey: Survey, model: ModelConfig, wishes: Wishes) -> Survey:
-    """Add the reasons that no backend can know: the model's, the engine's and the user's."""
-    return replace(
-        survey,
-        answers=tuple(_restrict(answer, model.unsupported, wishes) for answer in survey.answers),
-    )
+    """Add the reasons that no backend can know: the model's, the engine's, the user's and ours."""
+    answers = (_restrict(answer, model.unsupported, wishes) for answer in survey.answers)
+    return replace(survey, answers=tuple(_bound(answers)))
 
 
 def _restrict(answer: Answer, unsupported: tuple[Reason, ...], wishes: Wishes) -> Answer:
     own, wished = answer.support.reasons, wishes.refusals(answer.backend, answer.variant)
     return replace(answer, support=Support((*own, *unsupported, *wished)))
+
+
+def _bound(answers: Iterable[Answer]) -> Iterator[Answer]:
+    """At most so many variants of a backend in one race, the first in its own order: a knob with a
+    hundred values must not outweigh everybody else's time.
+    """
+    raced: Counter[tuple[str, AttentionSpec, Phase]] = Counter()
+    for answer in answers:
+        if answer.support:
+            place = answer.backend, answer.spec, answer.phase
+            raced[place] += 1
+            if raced[place] > MOST_VARIANTS:
+                text = f"variants: {MOST_VARIANTS} others of {answer.backend} come before it"
+                answer = replace(answer, support=Support((Reason("variants", text),)))
+        yield answer
 
 
 def _entrants(situation: Situation, spec: AttentionSpec, phase: Phase) -> tuple[Answer, ...]:

@@ -1,8 +1,9 @@
 """Measurements to a verdict. Pure: stored evidence can be decided again on any machine.
 
 A candidate's cost on a workload is L * time of a layer + time of a plan, summed over the kinds of
-layers; its score is the weighted mean of cost over the incumbent's cost. The incumbent loses only
-to a score that is better by the margin and by more than the noise.
+layers, where a layer that no graph replays takes as long as the slower of device and host; its
+score is the weighted mean of cost over the incumbent's cost. The incumbent loses only to a score
+that is better by the margin and by more than the noise, and a stored winner only to more than that.
 """
 
 from __future__ import annotations
@@ -12,18 +13,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from autotune.incumbents import rank
-from kernels_bench.spec import Failed, Outcome, Pages, Timed, Wrong
+from autotune.reasons import explain, explain_kept, over, passed_over, waiting
+from kernels_bench.spec import Outcome, Pages, Timed
+from kernels_bench.standings import PROMOTION_MARGIN, REPLACE_MARGIN, TIE_MARGIN, t_quantile
 
-PROMOTION_MARGIN = 0.02
-"""vLLM's segmented-attention tuner and SGLang's diffusion tuner promote at the same 2 %."""
-TIE_MARGIN = 0.01
-"""Challengers this close to the best are equal: the earlier in the default's order is taken."""
-_TOLD = 3
-"""Workloads that a reason names; it counts the rest."""
 _Z_99 = 2.33
 """One-sided 99 % bound of a normal."""
 _MEDIAN_SE = 1.253
 """Standard error of a median over that of a mean, normal noise."""
+_MIN_DEGREES = 4
+"""A race pools the spread of everybody's rounds, and has five at least. Whoever was sent home after
+a sample or two knows that spread as well as the others, so that Student's 31.8 for one degree would
+charge for an ignorance that is not there; what few samples lack, their square root charges."""
 
 
 @dataclass(frozen=True)
@@ -91,9 +92,14 @@ class NoVerdict:
 
 
 def decide(
-    evidence: Sequence[Evidence], weights: Mapping[str, float], order: tuple[str, ...]
+    evidence: Sequence[Evidence],
+    weights: Mapping[str, float],
+    order: tuple[str, ...],
+    standing: Candidate | None = None,
 ) -> Verdict | NoVerdict:
-    """Weigh the evidence; `order` is the default's, best first."""
+    """Weigh the evidence; `order` is the default's, best first; `standing` won the last time, and
+    has a say where it is still right and timed on every workload.
+    """
     if not evidence:
         return NoVerdict("nothing was measured")
     costs = _costs(evidence)
@@ -101,14 +107,20 @@ def decide(
     if not legal:
         return NoVerdict("no candidate was right and timed on every workload measured")
     incumbent = legal[0]
-    ranked = [_score(candidate, costs, incumbent, weights) for candidate in legal]
-    winner = _pick(ranked)
+    scale = Scale(costs, incumbent, weights)
+    ranked = [scale.ranked(candidate) for candidate in legal]
+    held = next((r for r in ranked if r.candidate == standing), None)
+    picked = _pick(ranked)
+    winner = picked if held is None else _succeed(held, ranked, scale)
     others = sorted((r for r in ranked if r is not winner), key=lambda r: r.score)
-    tie = is_tie(winner, others)
-    num_workloads = len({item.workload for item in evidence})
-    why = _explain(winner, others, incumbent, num_workloads)
-    why += _passed_over(evidence, incumbent, order)
-    return Verdict(incumbent, (winner, *others), tie, why)
+    extent = over(evidence)
+    if winner is held and winner is not picked:
+        why = explain_kept(winner, picked, scale, extent)
+    else:
+        why = explain(winner, others, incumbent, extent)
+    why += passed_over(evidence, incumbent, order)
+    why += waiting(evidence, (winner.candidate, incumbent))
+    return Verdict(incumbent, (winner, *others), is_tie(winner, others), why)
 
 
 def is_tie(winner: Ranked, others: Sequence[Ranked]) -> bool:
@@ -120,7 +132,11 @@ def is_tie(winner: Ranked, others: Sequence[Ranked]) -> bool:
 class _Cost:
     us: float
     error_us: float
-    """Standard error."""
+    """Standard error, wider by what few samples lack."""
+
+    @property
+    def relative_error(self) -> float:
+        return self.error_us / self.us
 
 
 _Costs = dict[Candidate, dict[str, _Cost]]
@@ -140,74 +156,89 @@ def _costs(evidence: Sequence[Evidence]) -> _Costs:
         sums: dict[str, _Cost] = {}
         for item, outcome in found:
             before = sums.get(item.workload, _Cost(0.0, 0.0))
-            layers_us = item.num_layers * outcome.gpu_us
-            error_us = layers_us * _MEDIAN_SE * outcome.noise / math.sqrt(outcome.samples)
+            layers_us = item.num_layers * _layer_us(outcome)
+            # A plan is charged in full: no engine is taken to plan a step while another runs.
             sums[item.workload] = _Cost(
-                before.us + layers_us + outcome.plan_us, math.hypot(before.error_us, error_us)
+                before.us + layers_us + outcome.plan_us,
+                math.hypot(before.error_us, layers_us * _relative_error(outcome)),
             )
         costs[candidate] = sums
     return costs
 
 
-def _score(
-    candidate: Candidate, costs: _Costs, incumbent: Candidate, weights: Mapping[str, float]
-) -> Ranked:
-    total = mean = variance = 0.0
-    for workload, base in costs[incumbent].items():
-        weight = weights.get(workload, 0.0)
-        own = costs[candidate][workload]
-        total += weight
-        mean += weight * own.us / base.us
-        # The challenger's noise is that of the paired ratio, so the incumbent's is in it.
-        variance += (weight * own.error_us / base.us) ** 2
-    if not total or candidate == incumbent:
-        return Ranked(candidate, 1.0, 0.0)
-    return Ranked(candidate, mean / total, _Z_99 * math.sqrt(variance) / total)
+def _layer_us(outcome: Timed) -> float:
+    """Of a layer as an engine runs it: a graph spares the host, and else the slower side sets the
+    pace.
+    """
+    return outcome.gpu_us if outcome.is_captured else max(outcome.gpu_us, outcome.call_us)
+
+
+def _relative_error(outcome: Timed) -> float:
+    """Standard error of a median paired ratio, such that the bound of a normal is that of Student's
+    t; taken for the host's time too, where that sets the pace.
+    """
+    degrees = max(outcome.samples - 1, _MIN_DEGREES)
+    widening = t_quantile(0.99, degrees) / _Z_99
+    return widening * _MEDIAN_SE * outcome.noise / math.sqrt(outcome.samples)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Weighs candidates over the workloads; the incumbent weighs 1."""
+
+    costs: _Costs
+    incumbent: Candidate
+    weights: Mapping[str, float]
+
+    def ranked(self, candidate: Candidate) -> Ranked:
+        """Over all workloads."""
+        total = mean = 0.0
+        for workload, base in self.costs[self.incumbent].items():
+            weight = self.weights.get(workload, 0.0)
+            total += weight
+            mean += weight * self.costs[candidate][workload].us / base.us
+        if not total or candidate == self.incumbent:
+            return Ranked(candidate, 1.0, 0.0)
+        return Ranked(candidate, mean / total, self.bound(candidate, self.incumbent))
+
+    def bound(self, candidate: Candidate, rival: Candidate) -> float:
+        """Half width of the 99 % interval around the difference of their scores."""
+        total = variance = 0.0
+        for workload, base in self.costs[self.incumbent].items():
+            weight = self.weights.get(workload, 0.0)
+            own, other = self.costs[candidate][workload], self.costs[rival][workload]
+            # A race's noise is that of the ratio of any two, so both are in it: the larger error is
+            # that of whoever has fewer samples.
+            error = max(own.relative_error, other.relative_error)
+            total += weight
+            variance += (weight * error * own.us / base.us) ** 2
+        return _Z_99 * math.sqrt(variance) / total if total else 0.0
+
+
+def _promotable(ranked: Sequence[Ranked]) -> list[Ranked]:
+    return [r for r in ranked if r.score <= 1 - PROMOTION_MARGIN and r.score + r.bound < 1]
+
+
+def _earliest_of_the_best(ranked: Sequence[Ranked]) -> Ranked:
+    best = min(r.score for r in ranked)
+    return next(r for r in ranked if r.score <= best * (1 + TIE_MARGIN))
 
 
 def _pick(ranked: Sequence[Ranked]) -> Ranked:
     """`ranked` stands in the default's order, the incumbent first."""
-    promotable = [
-        r for r in ranked[1:] if r.score <= 1 - PROMOTION_MARGIN and r.score + r.bound < 1
-    ]
-    if not promotable:
-        return ranked[0]
-    best = min(r.score for r in promotable)
-    return next(r for r in promotable if r.score <= best * (1 + TIE_MARGIN))
+    return _earliest_of_the_best(_promotable(ranked) or ranked[:1])
 
 
-def _explain(
-    winner: Ranked, others: Sequence[Ranked], incumbent: Candidate, num_workloads: int
-) -> str:
-    over = f"over {num_workloads} workload{'s' if num_workloads != 1 else ''}"
-    label = winner.candidate.label
-    if not others:
-        return f"{label} is the only candidate that was right and timed {over}"
-    if winner.candidate != incumbent:
-        less = f"{1 - winner.score:.1%} (±{winner.bound:.1%})"
-        return f"{label} costs {less} less than the default {incumbent.label} {over}"
-    best = others[0]
-    if best.score >= 1:
-        return f"the default {label} is the fastest {over}; next is {best.candidate.label}"
-    needs = f"promotion needs {PROMOTION_MARGIN:.0%} and a clear 99 % bound"
-    return (
-        f"the default {label} is kept: {best.candidate.label} costs {1 - best.score:.1%}"
-        f" (±{best.bound:.1%}) less {over}, {needs}"
-    )
-
-
-def _passed_over(evidence: Sequence[Evidence], incumbent: Candidate, order: tuple[str, ...]) -> str:
-    """What the first of the default's order did, where it is not the incumbent: an engine that is
-    left alone runs it.
+def _succeed(held: Ranked, ranked: Sequence[Ranked], scale: Scale) -> Ranked:
+    """Who follows the stored winner: itself, unless somebody is better by more than two runs of the
+    same race differ, or the default is better at all.
     """
-    first = min(evidence, key=lambda item: rank(order, item.candidate.backend)).candidate
-    if first == incumbent:
-        return ""
-    who = f"; {first.label}, otherwise the default,"
-    own = [item for item in evidence if item.candidate == first]
-    for outcome, did in ((Wrong, "was wrong"), (Failed, "failed")):
-        spoiled = [*dict.fromkeys(i.workload for i in own if isinstance(i.outcome, outcome))]
-        if spoiled:
-            more = f" and {len(spoiled) - _TOLD} more" if len(spoiled) > _TOLD else ""
-            return f"{who} {did} on {', '.join(spoiled[:_TOLD])}{more}"
-    return f"{who} was not measured everywhere"
+    if held.score - held.bound > 1:
+        return _pick(ranked)
+    better = [
+        r
+        for r in _promotable(ranked)
+        if r.score <= held.score * (1 - REPLACE_MARGIN)
+        and r.score + scale.bound(r.candidate, held.candidate) < held.score
+    ]
+    return _earliest_of_the_best(better or [held])

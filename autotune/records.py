@@ -36,6 +36,7 @@ from kernels_bench.spec import (
     Device,
     Failed,
     FailureKind,
+    Health,
     Outcome,
     Phase,
     Reason,
@@ -88,11 +89,11 @@ class Place:
         """Unique text; a refusal is one for the whole phase."""
         what = workload if workload is not None else f"phase {self.phase.value}"
         return measurement_key(
-            self.device, self.spec, what, self.entrant, self.stack, self._maximum
+            self.device, self.spec, what, self.entrant, self.stack, self.captured_len
         )
 
     @property
-    def _maximum(self) -> int | None:
+    def captured_len(self) -> int | None:
         """A graph is frozen for the engine's longest context; an eager call knows nothing of it."""
         captured = is_captured(self.device, self.entrant.variant, self.phase)
         return self.max_model_len if captured else None
@@ -117,10 +118,11 @@ def measurement_row(
         method=METHOD,
         outcome=type(outcome).__name__.lower(),
         provenance=origin,
+        captured_len=place.captured_len,
     )
     match outcome:
         case Timed():
-            return dataclasses.replace(row, **dataclasses.asdict(outcome))
+            return _with_times(row, outcome)
         case Rejected(reasons):
             return dataclasses.replace(row, reasons=reasons_json(reasons))
         case Wrong(check, error, allowed):
@@ -129,10 +131,34 @@ def measurement_row(
             return dataclasses.replace(row, failure=kind, message=message)
 
 
+def _with_times(row: MeasurementRow, timed: Timed) -> MeasurementRow:
+    health = timed.health
+    return dataclasses.replace(
+        row,
+        gpu_us=timed.gpu_us,
+        call_us=timed.call_us,
+        plan_us=timed.plan_us,
+        noise=timed.noise,
+        samples=timed.samples,
+        floor_fraction=timed.floor_fraction,
+        captured=timed.is_captured,
+        plan_waits=timed.plan_waits,
+        compile_s=timed.compile_s,
+        workspace_bytes=timed.workspace_bytes,
+        rounds_us=json.dumps(timed.rounds_us),
+        voided_rounds=health.voided_rounds,
+        clock_mhz=health.clock_mhz,
+        temperature_c=health.temperature_c,
+        warnings=json.dumps(health.warnings),
+    )
+
+
 def captured_len_of(row: MeasurementRow) -> int | None:
-    """The longest context of the graph that held the call, which the key alone remembers; None
-    where the call was no part of a graph, or the key cannot be read.
+    """The longest context of the graph that held the call, which in a row of schema 1 the key alone
+    remembers; None where the call was no part of a graph, or the key cannot be read.
     """
+    if row.captured_len is not None:
+        return row.captured_len
     try:
         found = json.loads(row.key).get("captured_len")
     except (ValueError, AttributeError):
@@ -173,7 +199,42 @@ def _timed(row: MeasurementRow) -> Timed | None:
         or row.floor_fraction is None
     ):
         return None
-    return Timed(row.gpu_us, row.call_us, row.plan_us, row.noise, row.samples, row.floor_fraction)
+    return Timed(
+        gpu_us=row.gpu_us,
+        call_us=row.call_us,
+        plan_us=row.plan_us,
+        noise=row.noise,
+        samples=row.samples,
+        floor_fraction=row.floor_fraction,
+        # What schema 1 did not record is as the fields' defaults have it, except this.
+        is_captured=captured_len_of(row) is not None if row.captured is None else row.captured,
+        plan_waits=bool(row.plan_waits),
+        compile_s=row.compile_s or 0.0,
+        workspace_bytes=row.workspace_bytes,
+        rounds_us=_rounds(row.rounds_us),
+        health=_health(row),
+    )
+
+
+def _rounds(text: str | None) -> tuple[float, ...]:
+    """None where they cannot be read: they are evidence, and no decision needs them."""
+    try:
+        values: object = json.loads(text or "[]")
+    except ValueError:
+        return ()
+    if not isinstance(values, list) or any(type(each) not in (int, float) for each in values):
+        return ()
+    return tuple(float(each) for each in values)
+
+
+def _health(row: MeasurementRow) -> Health:
+    """Raises ValueError where the warnings cannot be read: numbers that somebody warned of would
+    pass for sound ones, and measuring again costs less.
+    """
+    warnings: object = json.loads(row.warnings or "[]")
+    if not isinstance(warnings, list) or not all(isinstance(each, str) for each in warnings):
+        raise ValueError(f"not a list of texts: {row.warnings}")
+    return Health(tuple(warnings), row.voided_rounds or 0, row.clock_mhz, row.temperature_c)
 
 
 def _wrong(row: MeasurementRow) -> Wrong | None:

@@ -7,10 +7,11 @@ from collections.abc import Iterable
 import click
 
 from autotune.decision import Choice
+from autotune.estimate import estimate_s
 from autotune.measurements import print_measurements
 from autotune.plan import Plan, Situation
 from autotune.table import print_table
-from autotune.text import choice_lines, device_text
+from autotune.text import choice_lines, device_text, outcome_text
 from autotune.tuner import Report
 from kernels_bench.grid import LeftOut
 
@@ -30,13 +31,15 @@ def print_report(report: Report, choice: Choice, cache_file: str) -> None:
 
 
 def print_plan(plan: Plan) -> None:
-    """`--dry-run`."""
+    """`--dry-run`, as if nothing were stored."""
     rows = [
         [s.kind, s.workload.text, s.workload.phase.value, ", ".join(s.labels)] for s in plan.steps
     ]
     title = f"{plan.situation.model.name}: would measure"
     print_table(title, ["layers", "workload", "phase", "candidates"], rows)
     _print_left_out(plan.grid.left_out)
+    seconds = estimate_s(plan.situation.found.device, plan.steps)
+    click.echo(f"about {seconds:.0f} s, and before it whatever compiles")
 
 
 def _print_left_out(items: Iterable[LeftOut]) -> None:
@@ -80,3 +83,13 @@ def nobody_text(situation: Situation) -> str:
     told = ", ".join(dict.fromkeys([*reasons, *broken])) or "no backend is installed"
     where = device_text(situation.found.device)
     return f"no backend can run {situation.model.name} on {where}: {told}"
+
+
+def nobody_left_text(report: Report) -> str:
+    """What each candidate did, where all were wrong or failed everywhere."""
+    situation = report.plan.situation
+    told = dict.fromkeys(
+        f"{item.answer.entrant.label} ({outcome_text(item.outcome)})" for item in report.observed
+    )
+    where = device_text(situation.found.device)
+    return f"no candidate is left for {situation.model.name} on {where}: {', '.join(told)}"

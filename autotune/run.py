@@ -9,15 +9,20 @@ from typing import TypeAlias
 
 from autotune import records
 from autotune._store import Store
+from autotune.estimate import estimate_s
+from autotune.field import BANNING, Field, Measured, banned
 from autotune.keys import device_key
 from autotune.models import spec_key
-from autotune.plan import Plan, Step
-from kernels_bench.bench import Bench, OutOfTime
+from autotune.plan import Plan, Runner, Step, runner_of
+from kernels_bench.bench import Bench
 from kernels_bench.candidates import Answer
+from kernels_bench.child import OutOfTime
 from kernels_bench.grid import LeftOut
-from kernels_bench.messages import Finished, HarnessFailed
-from kernels_bench.messages import Step as WorkerStep
-from kernels_bench.spec import Outcome, Rejected
+from kernels_bench.messages import HarnessFailed
+from kernels_bench.spec import Failed, Outcome, Rejected
+
+EVERY = "every workload"
+SPENT = "the time budget was spent"
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,8 @@ class Progress:
     what: str
     outcomes: Mapping[str, Outcome] = field(default_factory=dict)
     """Label -> outcome, once a step is over."""
+    is_news: bool = False
+    """Worth a line of its own, and not only a moment's."""
 
 
 OnProgress: TypeAlias = Callable[[Progress], None]
@@ -46,17 +53,19 @@ class Observed:
 
 @dataclass(frozen=True)
 class Allowance:
-    """How long a run may take, and what it may take from the store."""
+    """How long a run may take, what matters most to it, and what it may take from the store."""
 
     deadline: float | None = None
     """A `time.monotonic` moment."""
     remeasure: bool = False
     """Measure again what is stored."""
+    weights: Mapping[str, float] = field(default_factory=dict)
+    """Workload -> weight: the heaviest are measured first."""
 
 
 @dataclass
 class Run:
-    """Counts what it does; everything else it leaves to the plan, the bench and the store."""
+    """Counts what it does; everything else it leaves to the plan, the field and the store."""
 
     plan: Plan
     store: Store
@@ -64,20 +73,29 @@ class Run:
     on_progress: OnProgress
     measured: int = 0
     left_out: list[LeftOut] = field(default_factory=list)
+    late: frozenset[Runner] = frozenset()
+    """Who could not be compiled in time."""
 
     def measure(self, allowance: Allowance) -> None:
         """Every step that is missing, until time is out."""
         self._store_refusals()
-        stored = frozenset[str]() if allowance.remeasure else frozenset(self._outcomes())
+        stored = {} if allowance.remeasure else self._outcomes()
         steps = self.plan.missing(stored)
+        if not steps:
+            return
+        steps = tuple(sorted(steps, key=lambda step: -allowance.weights.get(step.workload.text, 0)))
+        if _is_over(allowance.deadline):
+            self._leave_out(steps, SPENT)
+            return
+        course = Field(self.plan, self.bench, self._banned(stored))
+        self._rehearse(course, steps, allowance.deadline)
         for number, step in enumerate(steps):
-            match self._measure(step, number, len(steps), allowance):
-                case Finished(outcomes):
-                    self._store(step, outcomes)
-                    by_label = dict(zip(step.labels, outcomes, strict=True))
-                    self.on_progress(Progress(number + 1, len(steps), step.name, by_label))
+            match self._measure(course, step, number, len(steps), allowance.deadline):
+                case Measured() as found:
+                    self._store(step, found)
+                    self.on_progress(Progress(number + 1, len(steps), step.name, found.by_label))
                 case OutOfTime():
-                    self._leave_out(steps[number:], "the time budget was spent")
+                    self._leave_out(steps[number:], SPENT)
                     return
                 case HarnessFailed(message):
                     self._leave_out((step,), message)
@@ -87,39 +105,64 @@ class Run:
         would otherwise be out for lack of a workload that only the others were given.
         """
         outcomes = self._outcomes()
-        missing = plan.missing(outcomes)
+        here = plan.without(self.late)
+        missing = here.missing(outcomes)
         return tuple(
             Observed(answer, step.kind, step.workload.text, outcomes[key])
-            for step in plan.steps
+            for step in here.steps
             if step not in missing
-            for answer, key in zip(step.answers, plan.keys(step), strict=True)
+            for answer, key in zip(step.answers, here.keys(step), strict=True)
         )
 
+    def _rehearse(self, course: Field, steps: tuple[Step, ...], deadline: float | None) -> None:
+        """Compiling may take half of a budget: an answer without the slowest to compile is better
+        than none.
+        """
+        half = None if deadline is None else (time.monotonic() + deadline) / 2
+        total = len(steps)
+        seconds = estimate_s(self.plan.situation.found.device, steps)
+        news = f"{total} workloads: about {seconds:.0f} s, and before it whatever compiles"
+        self.on_progress(Progress(0, total, news, is_news=True))
+        course.rehearse(steps, half, lambda doing: self.on_progress(Progress(0, total, doing)))
+        self.late = frozenset(course.late)
+        for spec, label, _ in course.late:
+            why = f"{label} was not compiled when half of the time budget was spent"
+            self.left_out.append(LeftOut(EVERY, why, self.plan.situation.kind_of(spec)))
+
     def _measure(
-        self, step: Step, number: int, total: int, allowance: Allowance
-    ) -> Finished | OutOfTime | HarnessFailed:
-        if allowance.deadline is not None and time.monotonic() >= allowance.deadline:
+        self, course: Field, step: Step, number: int, total: int, deadline: float | None
+    ) -> Measured | OutOfTime | HarnessFailed:
+        if _is_over(deadline):
             return OutOfTime()
-        labels = step.labels
 
-        def tell(doing: WorkerStep) -> None:
-            who = "inputs" if doing.entrant is None else labels[doing.entrant]
-            self.on_progress(Progress(number, total, f"{step.name}: {doing.doing} {who}"))
+        def tell(doing: str) -> None:
+            self.on_progress(Progress(number, total, f"{step.name}: {doing}"))
 
-        task = self.plan.task(step)
-        return self.bench.measure(task, allowance.deadline, tell)
+        return course.measure(step, deadline, tell)
+
+    def _banned(self, stored: Mapping[str, Outcome]) -> dict[Runner, Failed]:
+        """Whom an earlier run saw crash, hang or not compile on a kind of layer, under the same
+        versions, since those are in the keys.
+        """
+        out: dict[Runner, Failed] = {}
+        for step in self.plan.steps:
+            for answer, key in zip(step.answers, self.plan.keys(step), strict=True):
+                match stored.get(key):
+                    case Failed(kind) as failed if kind in BANNING:
+                        out.setdefault(runner_of(answer), banned(failed, step.workload.text))
+        return out
 
     def _leave_out(self, steps: tuple[Step, ...], why: str) -> None:
         self.left_out += [LeftOut(step.workload.text, why, step.kind) for step in steps]
 
-    def _store(self, step: Step, outcomes: tuple[Outcome, ...]) -> None:
+    def _store(self, step: Step, found: Measured) -> None:
         origin, situation = records.provenance(), self.plan.situation
         text = step.workload.text
         self.store.put_measurements(
             records.measurement_row(situation.place(answer), text, outcome, origin)
-            for answer, outcome in zip(step.answers, outcomes, strict=True)
+            for answer, outcome in zip(found.answers, found.outcomes, strict=True)
         )
-        self.measured += len(outcomes)
+        self.measured += len(found.outcomes)
 
     def _store_refusals(self) -> None:
         """Refusals cost nothing to ask again, but they are evidence: why was it not measured?"""
@@ -139,3 +182,7 @@ class Run:
         rows = self.store.measurements(device_key(situation.found.device), spec_keys)
         found = {row.key: records.outcome_of(row) for row in rows}
         return {key: outcome for key, outcome in found.items() if outcome is not None}
+
+
+def _is_over(deadline: float | None) -> bool:
+    return deadline is not None and time.monotonic() >= deadline

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 from autotune.decision import Choice
+from autotune.estimate import estimate_s
 from autotune.payload import (
     SCHEMA,
     Json,
@@ -13,6 +14,7 @@ from autotune.payload import (
     device_payload,
     pages_payload,
     reasons_payload,
+    timed_payload,
 )
 from autotune.plan import Plan, Situation
 from autotune.run import Observed
@@ -82,6 +84,7 @@ def _plan_payload(plan: Plan) -> Json:
             for step in plan.steps
         ],
         "left_out": [dataclasses.asdict(item) for item in plan.grid.left_out],
+        "estimated_s": round(estimate_s(situation.found.device, plan.steps), 1),
     }
 
 
@@ -97,7 +100,7 @@ def observed_payload(item: Observed) -> Json:
     }
     match item.outcome:
         case Timed():
-            return place | {"outcome": "timed"} | dataclasses.asdict(item.outcome)
+            return place | {"outcome": "timed"} | timed_payload(item.outcome)
         case Wrong(check, error, allowed):
             return place | {"outcome": "wrong", "check": check, "error": error, "allowed": allowed}
         case Failed(kind, message):

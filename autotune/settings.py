@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from autotune.errors import UsageError
+from kernels_bench.patience import Patience
 
 _UNITS_S = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -27,15 +28,26 @@ class Settings:
     budget: str | None = None
     """AUTOTUNE_BUDGET: "30s", "5m"; read where it is used, so that a bad one stops no start."""
 
+    hang: str | None = None
+    """AUTOTUNE_HANG: silence of the measuring process that counts as a hang; likewise read late."""
+    compile_deadline: str | None = None
+    """AUTOTUNE_COMPILE_DEADLINE: a candidate's time to its first results; likewise read late."""
+
     @property
     def budget_s(self) -> float | None:
         """Seconds; raises UsageError."""
-        if self.budget is None:
-            return None
-        try:
-            return parse_duration(self.budget)
-        except UsageError as error:
-            raise UsageError(f"AUTOTUNE_BUDGET: {error}") from error
+        return None if self.budget is None else _duration("AUTOTUNE_BUDGET", self.budget)
+
+    @property
+    def patience(self) -> Patience:
+        """Ours where the user set none; raises UsageError."""
+        patience = Patience()
+        if self.hang is not None:
+            patience = replace(patience, hang_s=_duration("AUTOTUNE_HANG", self.hang))
+        if self.compile_deadline is not None:
+            seconds = _duration("AUTOTUNE_COMPILE_DEADLINE", self.compile_deadline)
+            patience = replace(patience, compile_s=seconds)
+        return patience
 
 
 def read_settings(environ: Mapping[str, str]) -> Settings:
@@ -46,7 +58,16 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         disabled=frozenset(name.strip() for name in names if name.strip()),
         profile=environ.get("AUTOTUNE_PROFILE") or "balanced",
         budget=environ.get("AUTOTUNE_BUDGET") or None,
+        hang=environ.get("AUTOTUNE_HANG") or None,
+        compile_deadline=environ.get("AUTOTUNE_COMPILE_DEADLINE") or None,
     )
+
+
+def _duration(variable: str, text: str) -> float:
+    try:
+        return parse_duration(text)
+    except UsageError as error:
+        raise UsageError(f"{variable}: {error}") from error
 
 
 def parse_duration(text: str) -> float:

@@ -20,7 +20,7 @@ from kernels_bench.devices import FoundDevice
 from kernels_bench.grid import Effort, LeftOut, Limits, make_grid
 from kernels_bench.messages import AskAll
 from kernels_bench.method import METHOD
-from kernels_bench.spec import Phase
+from kernels_bench.spec import Phase, Timed
 from kernels_bench.stack import full_stack
 
 
@@ -60,6 +60,12 @@ class Report:
     left_out: tuple[LeftOut, ...]
     elapsed_s: float
 
+    @property
+    def is_nobody_left(self) -> bool:
+        """Whether everybody who could run was wrong or failed wherever they were measured."""
+        timed = (isinstance(item.outcome, Timed) for item in self.observed)
+        return bool(self.observed) and not any(timed)
+
 
 def look_around(model: ModelConfig, found: FoundDevice, wishes: Wishes, bench: Bench) -> Situation:
     """Survey the backends in the measuring process. Measures nothing."""
@@ -84,11 +90,12 @@ def warm(job: Job, store: Store, bench: Bench, on_progress: OnProgress = lambda 
     store.put_model(records.model_row(job.model))
     deadline = None if job.budget_s is None else started + job.budget_s
     run = Run(plan, store, bench, on_progress)
-    run.measure(Allowance(deadline, job.force))
+    run.measure(Allowance(deadline, job.force, job.profile.weigh(plan.grid.points)))
     # A quick run after a full one decides on all that is known, not on less than before.
     whole = _plan(plan.situation, "full")
     observed = run.observed(whole)
-    verdict = decide(_evidence(plan, observed), _weights(job, whole, observed), plan.order)
+    evidence, weights = _evidence(plan, observed), _weights(job, whole, observed)
+    verdict = decide(evidence, weights, plan.order, _standing_winner(job, store))
     decision, why = _conclude(job, _restricted(whole, observed), verdict, store)
     return Report(
         plan=plan,
@@ -156,11 +163,22 @@ def _conclude(
 def _standing(job: Job, decision: Decision, store: Store) -> StoredDecision | None:
     """The decision that is stored for this very device and stack."""
     versions = canonical(decision.versions)
-    for stored in find_decisions(store.path, job.question.text):
-        row = stored.decision
-        if row.device_key == device_key(job.found.device) and row.versions == versions:
-            return stored
-    return None
+    return next((s for s in _answers(job, store) if s.decision.versions == versions), None)
+
+
+def _standing_winner(job: Job, store: Store) -> Candidate | None:
+    """Of the newest decision for this device, whatever its stack. A winner of another method has no
+    say: its numbers meant something else.
+    """
+    decisions = map(records.decision_of, _answers(job, store))
+    return next((d.winner for d in decisions if d is not None and d.method == METHOD), None)
+
+
+def _answers(job: Job, store: Store) -> tuple[StoredDecision, ...]:
+    """What is stored for this question and device, newest first."""
+    key = device_key(job.found.device)
+    found = find_decisions(store.path, job.question.text)
+    return tuple(stored for stored in found if stored.decision.device_key == key)
 
 
 def _decision(plan: Plan, verdict: Verdict, measured_at: str) -> Decision:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 APPLICATION_ID = int.from_bytes(b"attn", "big")
 """In the header of every file of ours; `file` and SQLite's tools show it."""
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """The header's user_version: how many migrations of `schema.py` the file has seen."""
 
 Mode: TypeAlias = Literal["ro", "rw", "rwc"]
@@ -70,15 +70,15 @@ def connect(path: Path, mode: Mode, busy_timeout_s: float) -> sqlite3.Connection
     return sqlite3.connect(uri, uri=True, timeout=busy_timeout_s, isolation_level=None)
 
 
-def has_schema(connection: sqlite3.Connection, path: Path) -> bool:
-    """Whether the tables are there: not in an empty file. What is not ours or newer raises."""
+def schema_of(connection: sqlite3.Connection, path: Path) -> int:
+    """How many migrations the file has seen: none if empty. What is not ours, or newer, raises."""
     # Asked of the file first: inside a write transaction SQLite counts the page it is about to add.
     if path.stat().st_size == 0:
-        return False
+        return 0
     pages, page_bytes, application, version = connection.execute(_HEADER).fetchone()
     if pages == 0:  # the first writer was killed, and reading undid what it had written
-        return False
-    if application != APPLICATION_ID:
+        return 0
+    if application != APPLICATION_ID or version < 1:
         raise CacheCorruptError(path, "a SQLite file, but not a cache of attn-autotune")
     if version > SCHEMA_VERSION:
         raise CacheNewerError(path, f"schema {version}, and this version knows {SCHEMA_VERSION}")
@@ -86,7 +86,7 @@ def has_schema(connection: sqlite3.Connection, path: Path) -> bool:
     # a file that another process makes longer meanwhile is fine.
     if path.stat().st_size < pages * page_bytes:
         raise CacheCorruptError(path, "the file was cut short")
-    return True
+    return int(version)
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from .rows import DecisionRow, DeviceRow, MeasurementRow, ModelRow, Provenance
@@ -23,21 +23,43 @@ class Table:
     name: str
     key: tuple[str, ...]
     """The columns that are unique together: a row that repeats them replaces."""
+    added: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    """Schema -> the columns that came with it; all others came with the first."""
 
+    def term(self, column: str, schema: int) -> str:
+        """What a SELECT says for a column: NULL where a file of this schema is too old for it."""
+        later = (names for since, names in self.added.items() if since > schema)
+        return "NULL" if any(column in names for names in later) else f"{self.name}.{column}"
+
+
+_SINCE_2 = (
+    "captured",
+    "captured_len",
+    "plan_waits",
+    "compile_s",
+    "workspace_bytes",
+    "rounds_us",
+    "voided_rounds",
+    "clock_mhz",
+    "temperature_c",
+    "warnings",
+)
+_TRUTHS = frozenset({"tie", "captured", "plan_waits"})
+"""Kept as 0 and 1: SQLite has no truth values."""
 
 TABLES: Mapping[type[Row], Table] = {
     DeviceRow: Table("devices", ("key",)),
     ModelRow: Table("models", ("fingerprint",)),
-    MeasurementRow: Table("measurements", ("key",)),
+    MeasurementRow: Table("measurements", ("key",), {2: _SINCE_2}),
     DecisionRow: Table("decisions", ("device_key", "question", "versions")),
 }
 
 
 def columns_of(kind: type[Row]) -> tuple[str, ...]:
     """The columns of a kind of row, `id` left out."""
-    names = [field.name for field in fields(kind) if field.name != "provenance"]
+    names = [each.name for each in fields(kind) if each.name != "provenance"]
     if len(names) < len(fields(kind)):
-        names += [field.name for field in fields(Provenance)]
+        names += [each.name for each in fields(Provenance)]
     return tuple(names)
 
 
@@ -48,18 +70,23 @@ def to_record(row: Row) -> dict[str, Column]:
     return record
 
 
-def selected(kind: type[Row]) -> str:
-    """The columns for a SELECT, each named after its table, so that joined rows stay apart."""
-    table = TABLES[kind].name
-    return ", ".join(f'{table}.{column} AS "{table}.{column}"' for column in columns_of(kind))
+def selected(kind: type[Row], schema: int) -> str:
+    """The columns for a SELECT from a file of this schema, each named after its table, so that
+    joined rows stay apart.
+    """
+    table = TABLES[kind]
+    return ", ".join(
+        f'{table.term(column, schema)} AS "{table.name}.{column}"' for column in columns_of(kind)
+    )
 
 
 def from_record(kind: type[_RowT], record: sqlite3.Row) -> _RowT:
     """The row of this kind among the `selected` columns of a record."""
     table = TABLES[kind].name
     values = {column: record[f"{table}.{column}"] for column in columns_of(kind)}
-    if "tie" in values:
-        values["tie"] = bool(values["tie"])  # SQLite has no truth values
+    for column in _TRUTHS.intersection(values):
+        if values[column] is not None:
+            values[column] = bool(values[column])
     if "host" in values:
         values["provenance"] = Provenance(
             created_at=values.pop("created_at"),

@@ -1,4 +1,4 @@
-"""The rows of schema 1, a frozen dataclass a table. Columns are columns: no row holds a pickle."""
+"""The rows of schema 2, a frozen dataclass a table. Columns are columns: no row holds a pickle."""
 
 from __future__ import annotations
 
@@ -70,6 +70,7 @@ class MeasurementRow:
     call_us: float | None = None
     plan_us: float | None = None
     noise: float | None = None
+    """Pooled relative spread of the paired ratio in a round."""
     samples: int | None = None
     floor_fraction: float | None = None
     reasons: str | None = None
@@ -79,6 +80,22 @@ class MeasurementRow:
     allowed: float | None = None
     failure: str | None = None
     message: str | None = None
+    captured: bool | None = None
+    """Timed in a CUDA graph, as an engine runs this phase."""
+    captured_len: int | None = None
+    """The longest context of the graph that holds the call, of whatever outcome; NULL too where
+    schema 1 wrote the row, whose key alone says it."""
+    plan_waits: bool | None = None
+    compile_s: float | None = None
+    workspace_bytes: int | None = None
+    """NULL too where nobody counts."""
+    rounds_us: str | None = None
+    """JSON: a list of numbers."""
+    voided_rounds: int | None = None
+    clock_mhz: int | None = None
+    temperature_c: int | None = None
+    warnings: str | None = None
+    """JSON: a list of texts, empty where nothing speaks against the numbers."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from sqlite_utils import Database, Migrations
 
-from .database import APPLICATION_ID, has_schema, transaction
+from .database import APPLICATION_ID, SCHEMA_VERSION, schema_of, transaction
 
 if TYPE_CHECKING:
     import sqlite3
@@ -26,12 +26,14 @@ def wrap(connection: sqlite3.Connection) -> Database:
 
 
 def ensure(connection: sqlite3.Connection, path: Path) -> None:
-    """Make the tables where there are none. A file that has them is read and not locked."""
-    if has_schema(connection, path):
+    """Bring the tables up to date, from none or from an older version, in one transaction. A file
+    that is up to date is read and not locked.
+    """
+    if schema_of(connection, path) == SCHEMA_VERSION:
         return
     with transaction(connection):
-        # Asked again under the lock: of eight ranks that open a new file, one makes the tables.
-        if not has_schema(connection, path):
+        # Asked again under the lock: of eight ranks that open the file together, one changes it.
+        if schema_of(connection, path) < SCHEMA_VERSION:
             MIGRATIONS.apply(wrap(connection))
 
 
@@ -45,6 +47,29 @@ def m001_first_tables(database: Database) -> None:
     # Both are in the file's header and part of this transaction.
     database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     database.execute("PRAGMA user_version = 1")
+
+
+@MIGRATIONS()
+def m002_how_it_was_measured(database: Database) -> None:
+    """Schema 2: what a start pays, the rounds, and what the device went through meanwhile.
+
+    Rows that are there get NULL: nobody recorded it.
+    """
+    columns = {
+        "captured": int,
+        "captured_len": int,
+        "plan_waits": int,
+        "compile_s": float,
+        "workspace_bytes": int,
+        "rounds_us": str,
+        "voided_rounds": int,
+        "clock_mhz": int,
+        "temperature_c": int,
+        "warnings": str,
+    }
+    for name, kind in columns.items():
+        database.table("measurements").add_column(name, kind)
+    database.execute("PRAGMA user_version = 2")
 
 
 def _create_devices(database: Database) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from kernels_bench.backends import Broken, find_backend
 from kernels_bench.batch import Batch, Contents, make_batches
+from kernels_bench.binding import prepared
 from kernels_bench.candidates import Entrant
 from kernels_bench.capture import engines_capture, is_captured
 from kernels_bench.failures import failure
@@ -37,17 +37,11 @@ class Arena:
 
     def admit(self, entrant: Entrant) -> Contestant | Wrong | Failed:
         """Bind a candidate to every page set and check its output on the first."""
-        backend = find_backend(entrant.backend)
-        if backend is None or isinstance(backend, Broken):
-            message = "not found" if backend is None else backend.message
-            return Failed("exception", f"backend {entrant.backend}: {message}")
         task = self._task
         captured = is_captured(task.device, entrant.variant, task.workload.phase)
         try:
             batches = self._bind(entrant.pages, captured)
-            launches = tuple(
-                backend.prepare(entrant.variant, task.spec, batch) for batch in batches
-            )
+            launches = tuple(prepared(entrant, task.spec, batch) for batch in batches)
             batches[0].output.fill_(math.nan)
             launches[0].plan()
             launches[0].run()

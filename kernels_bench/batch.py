@@ -14,6 +14,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from kernels_bench.method import SEED
+from kernels_bench.pool import Pool, make_pool, page_counts
 from kernels_bench.spec import AttentionSpec, Pages
 
 if TYPE_CHECKING:
@@ -22,9 +23,8 @@ if TYPE_CHECKING:
 
     from kernels_bench.workload import Request, Workload
 
-GARBAGE = 3.0e4
-"""In slots behind a request's last token: finite, since a kernel that zeroes its probabilities
-still computes 0 * NaN there, and large enough to show when it is read."""
+_DRAWN_AT_ONCE = 1 << 26
+"""Numbers, so that a long context costs no second copy in fp32: 256 MiB."""
 
 
 @dataclass(frozen=True)
@@ -70,30 +70,41 @@ class Batch:
 
 def make_contents(spec: AttentionSpec, workload: Workload, device: torch.device) -> Contents:
     """Draw a workload's values on the device that will use them; the same on every run."""
+    return draw_contents(spec, workload.requests(SEED), device)
+
+
+def draw_contents(
+    spec: AttentionSpec, requests: tuple[Request, ...], device: torch.device, seed: int = SEED
+) -> Contents:
+    """Draw the values of these requests, normal with variance 1."""
     import torch
 
-    generator = torch.Generator(device).manual_seed(SEED)
-    dtype = getattr(torch, spec.dtype)
-    requests = workload.requests(SEED)
+    generator = torch.Generator(device).manual_seed(seed)
 
-    def draw(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator, dtype=torch.float32, device=device)
+    def draw(dtype: torch.dtype, scale: float, *shape: int) -> Tensor:
+        drawn = torch.empty(shape, dtype=dtype, device=device)
+        at_once = max(1, _DRAWN_AT_ONCE // math.prod(shape[1:]))
+        for first in range(0, shape[0], at_once):
+            part = (min(at_once, shape[0] - first), *shape[1:])
+            numbers = torch.randn(part, generator=generator, dtype=torch.float32, device=device)
+            drawn[first : first + at_once] = numbers.div_(scale).to(dtype)
+        return drawn
 
+    lengths = [request.total_tokens for request in requests]
     tokens = sum(request.new_tokens for request in requests)
-    query = draw(tokens, spec.num_q_heads, spec.head_dim).to(dtype)
+    tokens_and_heads = (sum(lengths), spec.num_kv_heads)
     scale, kv_dtype = _kv_storage(spec)
-    keys: list[Tensor] = []
-    values: list[Tensor] = []
-    for request in requests:
-        for store, dim in ((keys, spec.head_dim), (values, spec.value_dim)):
-            store.append((draw(request.total_tokens, spec.num_kv_heads, dim) / scale).to(kv_dtype))
     return Contents(
         requests,
-        query,
-        tuple(keys),
-        tuple(values),
+        draw(getattr(torch, spec.dtype), 1.0, tokens, spec.num_q_heads, spec.head_dim),
+        torch.split(draw(kv_dtype, scale, *tokens_and_heads, spec.head_dim), lengths),
+        torch.split(draw(kv_dtype, scale, *tokens_and_heads, spec.value_dim), lengths),
         scale,
-        sinks=_sinks(draw(spec.num_q_heads), spec, requests) if spec.has_sinks else None,
+        sinks=(
+            _sinks(draw(torch.float32, 1.0, spec.num_q_heads), spec, requests)
+            if spec.has_sinks
+            else None
+        ),
         alibi_slopes=_alibi_slopes(spec, device) if spec.has_alibi else None,
     )
 
@@ -106,32 +117,14 @@ def make_batches(
 
     A row of the block table holds `longest_tokens` or the longest request, whichever is more.
     """
-    import torch
-
-    device = contents.query.device
-    per_request = [math.ceil(r.total_tokens / pages.size) for r in contents.requests]
-    columns = max(*per_request, math.ceil(longest_tokens / pages.size))
-    padding_page = count * sum(per_request)
-    order = torch.randperm(padding_page, generator=torch.Generator().manual_seed(SEED))
-    key_cache = _pool(contents.keys[0], padding_page + 1, pages)
-    value_cache = _pool(contents.values[0], padding_page + 1, pages)
-    output = torch.full(
-        (contents.query.shape[0], spec.num_q_heads, spec.value_dim),
-        math.nan,
-        dtype=contents.query.dtype,
-        device=device,
-    )
-    batches = []
-    for page_ids in order.to(device).chunk(count):
-        rows = torch.split(page_ids, per_request)
-        for row, keys, values in zip(rows, contents.keys, contents.values, strict=True):
-            _fill(key_cache, row, keys, pages)
-            _fill(value_cache, row, values, pages)
-        table = torch.full((len(rows), columns), padding_page, dtype=torch.int32, device=device)
-        for index, row in enumerate(rows):
-            table[index, : len(row)] = row
-        batches.append(_bind(spec, contents, pages, (key_cache, value_cache, table, output)))
-    return tuple(batches)
+    counts = page_counts(contents.requests, pages)
+    columns = max(*counts, math.ceil(longest_tokens / pages.size))
+    pool = make_pool(contents, count * sum(counts), pages)
+    page_sets = pool.free.view(count, -1)
+    pool.write(contents, page_sets)
+    output = empty_output(spec, contents)
+    tables = pool.tables(contents.requests, page_sets, len(counts), columns)
+    return tuple(bind(spec, contents, pool, table, output) for table in tables)
 
 
 @contextmanager
@@ -152,16 +145,21 @@ def at_maxima(batches: Sequence[Batch]) -> Iterator[None]:
             batch.seq_lens.copy_(lens)
 
 
-def _bind(
-    spec: AttentionSpec,
-    contents: Contents,
-    pages: Pages,
-    tensors: tuple[Tensor, Tensor, Tensor, Tensor],
-) -> Batch:
-    """`tensors` are key cache, value cache, block table and output."""
+def empty_output(spec: AttentionSpec, contents: Contents) -> Tensor:
+    """[T, Hq, Dv], full of NaN, for what a candidate computes."""
     import torch
 
-    key_cache, value_cache, table, output = tensors
+    query = contents.query
+    shape = (len(query), spec.num_q_heads, spec.value_dim)
+    return torch.full(shape, math.nan, dtype=query.dtype, device=query.device)
+
+
+def bind(
+    spec: AttentionSpec, contents: Contents, pool: Pool, block_table: Tensor, output: Tensor
+) -> Batch:
+    """The batch of contents that were written to the pages of `block_table`."""
+    import torch
+
     device = contents.query.device
     totals = [request.total_tokens for request in contents.requests]
     new_tokens = [request.new_tokens for request in contents.requests]
@@ -170,9 +168,9 @@ def _bind(
     scale = None if spec.kv_dtype is None else torch.tensor(contents.kv_scale, device=device)
     return Batch(
         query=contents.query,
-        key_cache=key_cache,
-        value_cache=value_cache,
-        block_table=table,
+        key_cache=pool.key_cache,
+        value_cache=pool.value_cache,
+        block_table=block_table,
         seq_lens=lens.to(device),
         query_start_loc=starts.to(device),
         seq_lens_cpu=lens,
@@ -180,7 +178,7 @@ def _bind(
         output=output,
         max_query_len=max(new_tokens),
         max_seq_len=max(totals),
-        pages=pages,
+        pages=pool.pages,
         softmax_scale=spec.scale,
         q_scale=None,
         k_scale=scale,
@@ -188,34 +186,6 @@ def _bind(
         sinks=contents.sinks,
         alibi_slopes=contents.alibi_slopes,
     )
-
-
-def _pool(like: Tensor, num_pages: int, pages: Pages) -> Tensor:
-    import torch
-
-    heads, dim = like.shape[1:]
-    shape = (
-        (num_pages, pages.size, heads, dim)
-        if pages.layout == "NHD"
-        else (num_pages, heads, pages.size, dim)
-    )
-    garbage = min(GARBAGE, torch.finfo(like.dtype).max / 2)
-    return torch.full(shape, garbage, dtype=like.dtype, device=like.device)
-
-
-def _fill(pool: Tensor, page_ids: Tensor, rows: Tensor, pages: Pages) -> None:
-    """Write a request's tokens into its pages, leaving garbage behind the last token."""
-    whole = len(rows) // pages.size
-    tail = len(rows) - whole * pages.size
-    full_pages = rows[: whole * pages.size].view(whole, pages.size, *rows.shape[1:])
-    if pages.layout == "NHD":
-        pool[page_ids[:whole]] = full_pages
-        if tail:
-            pool[page_ids[whole], :tail] = rows[-tail:]
-    else:
-        pool[page_ids[:whole]] = full_pages.transpose(1, 2)
-        if tail:
-            pool[page_ids[whole], :, :tail] = rows[-tail:].transpose(0, 1)
 
 
 def _kv_storage(spec: AttentionSpec) -> tuple[float, torch.dtype]:

@@ -1,45 +1,36 @@
-"""The parent's side of measuring: owns the child process and outlives its deaths."""
+"""The parent's side of measuring: owns the child processes and outlives their deaths."""
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
-from multiprocessing.connection import Pipe
-from pathlib import Path
-from typing import IO, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from kernels_bench.candidates import Survey
+from kernels_bench.child import Child, Died, OutOfTime
 from kernels_bench.errors import WorkerError
-from kernels_bench.messages import AskAll, Event, Finished, HarnessFailed, Request, Step, Task
-from kernels_bench.spec import Failed, Outcome
+from kernels_bench.helpers import Helpers, helpers_for
+from kernels_bench.messages import (
+    AskAll,
+    Event,
+    Examination,
+    Examined,
+    Finished,
+    HarnessFailed,
+    Rehearsal,
+    Rehearsed,
+    Request,
+    Step,
+    Task,
+)
+from kernels_bench.patience import Patience
+from kernels_bench.spec import Failed
 
-HANG_S = 600.0
-"""Silence that counts as a hang: FlashInfer compiles a family of kernels for up to a minute on 16
-cores, and for longer on fewer.
-"""
-
-
-@dataclass(frozen=True)
-class OutOfTime:
-    """The deadline came before the task's end; nothing of the task is kept."""
-
-
-Answer: TypeAlias = Finished | OutOfTime | HarnessFailed
-
-
-@dataclass(frozen=True)
-class _Died:
-    """The child is gone, and this is what it was doing."""
-
-    last: Step | None
-    failed: Failed
+Readiness: TypeAlias = Rehearsed | Failed | OutOfTime
+OnStep: TypeAlias = Callable[[Step], None]
+_AnswerT = TypeVar("_AnswerT", Examined, Finished)
 
 
 class Bench:
@@ -48,9 +39,9 @@ class Bench:
     A candidate that kills the child, or hangs it, becomes `Failed`; a new child goes on without it.
     """
 
-    def __init__(self, hang_s: float = HANG_S) -> None:
-        self._hang_s = hang_s
-        self._child: _Child | None = None
+    def __init__(self, patience: Patience | None = None) -> None:
+        self._patience = patience or Patience()
+        self._child: Child | None = None
 
     def __enter__(self) -> Bench:
         return self
@@ -69,131 +60,121 @@ class Bench:
         match self._ask(request, None, lambda _: None):
             case Survey() as answer:
                 return answer
-            case _Died(failed=failed):
+            case Died(failed=failed):
                 raise WorkerError(f"the measuring process ended while asking: {failed.message}")
             case other:
-                raise WorkerError(f"the measuring process answered {other!r} to a survey")
+                raise _nonsense(other, AskAll.__name__)
+
+    def rehearse(
+        self,
+        rehearsals: Sequence[Rehearsal],
+        deadline: float | None = None,
+        on_ready: Callable[[int, Readiness], None] = lambda _, __: None,
+    ) -> tuple[Readiness, ...]:
+        """Compile and load the entrants, one a rehearsal: side by side in other processes where the
+        device and the cores have room for some, then in the measuring process itself.
+        """
+        compiled: list[Readiness | None] = [None] * len(rehearsals)
+        count = helpers_for(rehearsals)
+        if count > 1:
+            rehearse_in = partial(self._rehearse_in, deadline=deadline)
+            compiled = list(Helpers(rehearsals, rehearse_in, on_ready).rehearse(count))
+        results: list[Readiness] = []
+        for index, (rehearsal, before) in enumerate(zip(rehearsals, compiled, strict=True)):
+            if isinstance(before, (Failed, OutOfTime)):
+                results.append(before)
+                continue
+            loaded = self._rehearse_here(rehearsal, deadline)
+            if isinstance(before, Rehearsed) and isinstance(loaded, Rehearsed):
+                # What it took at first is what a cold start pays.
+                loaded = replace(loaded, seconds=before.seconds)
+            results.append(loaded)
+            on_ready(index, loaded)
+        return tuple(results)
+
+    def examine(
+        self,
+        examination: Examination,
+        deadline: float | None = None,
+        on_step: OnStep = lambda _: None,
+    ) -> Examined | OutOfTime | HarnessFailed:
+        """Put the entrants through a trial. `deadline` is a `time.monotonic` moment."""
+        return self._ask_of_each(examination, Examined, deadline, on_step)
 
     def measure(
-        self,
-        task: Task,
-        deadline: float | None = None,
-        on_step: Callable[[Step], None] = lambda _: None,
-    ) -> Answer:
+        self, task: Task, deadline: float | None = None, on_step: OnStep = lambda _: None
+    ) -> Finished | OutOfTime | HarnessFailed:
         """Check and time a task's entrants. `deadline` is a `time.monotonic` moment."""
-        outcomes: dict[int, Outcome] = {}
-        alive = list(range(len(task.entrants)))
+        return self._ask_of_each(task, Finished, deadline, on_step)
+
+    def _ask_of_each(
+        self,
+        request: Examination | Task,
+        expected: type[_AnswerT],
+        deadline: float | None,
+        on_step: OnStep,
+    ) -> _AnswerT | OutOfTime | HarnessFailed:
+        """Whoever ends the child has failed, and another child goes on with the others."""
+        outcomes: dict[int, Any] = {}
+        alive = list(range(len(request.entrants)))
         while alive:
-            entrants = tuple(task.entrants[index] for index in alive)
-            answer = self._ask(
-                replace(task, entrants=entrants),
-                deadline,
-                partial(_forward, on_step, tuple(alive)),
-            )
-            match answer:
-                case Finished(found):
+            entrants = tuple(request.entrants[index] for index in alive)
+            step = partial(_forward, on_step, tuple(alive))
+            match self._ask(replace(request, entrants=entrants), deadline, step):
+                case Examined(found) | Finished(found):
                     outcomes.update(zip(alive, found, strict=True))
                     break
-                case _Died(last=Step(entrant=int(position)), failed=failed):
+                case Died(last=Step(entrant=int(position)), failed=failed):
                     outcomes[alive.pop(position)] = failed
-                case _Died(failed=failed):
+                case Died(failed=failed):
                     return HarnessFailed(failed.message)
-                case OutOfTime() | HarnessFailed():
+                case OutOfTime() | HarnessFailed() as answer:
                     return answer
                 case other:
-                    raise WorkerError(f"the measuring process answered {other!r} to a task")
-        return Finished(tuple(outcomes[index] for index in range(len(task.entrants))))
+                    raise _nonsense(other, type(request).__name__)
+        return expected(tuple(outcomes[index] for index in range(len(request.entrants))))
+
+    def _rehearse_here(self, rehearsal: Rehearsal, deadline: float | None) -> Readiness:
+        child = self._child or Child()
+        self._child = child
+        answer = self._rehearse_in(child, rehearsal, deadline)
+        if child.is_dead:
+            self._child = None
+        return answer
+
+    def _rehearse_in(self, child: Child, rehearsal: Rehearsal, deadline: float | None) -> Readiness:
+        """The deadline of a variant counts from here, however often it speaks meanwhile."""
+        compile_s = self._patience.compile_s
+        own = time.monotonic() + compile_s
+        until = own if deadline is None else min(own, deadline)
+        match child.ask(rehearsal, compile_s, until, lambda _: None):
+            case Rehearsed() | Failed() as answer:
+                return answer
+            case Died(failed=failed):
+                return failed
+            case OutOfTime() as answer:
+                late = deadline is None or until < deadline
+                return Failed("compile", f"not ready after {compile_s:g} s") if late else answer
+            case HarnessFailed(message):
+                return Failed("exception", message)
+            case other:
+                raise _nonsense(other, Rehearsal.__name__)
 
     def _ask(
-        self, request: Request, deadline: float | None, on_step: Callable[[Step], None]
-    ) -> Event | OutOfTime | _Died:
-        if self._child is None:
-            self._child = _Child()
-        child, last = self._child, None
-        try:
-            child.connection.send(request)
-            while True:
-                wait_s = self._hang_s
-                if deadline is not None:
-                    wait_s = max(0.0, min(wait_s, deadline - time.monotonic()))
-                if not child.connection.poll(wait_s):
-                    return self._give_up(last, deadline)
-                event: Event = child.connection.recv()
-                if not isinstance(event, Step):
-                    return event
-                last = event
-                on_step(event)
-        except (EOFError, OSError):
-            message = child.last_words(last)
-            self.close()
-            return _Died(last, Failed("crash", message))
-
-    def _give_up(self, last: Step | None, deadline: float | None) -> OutOfTime | _Died:
-        self.close()
-        if deadline is not None and time.monotonic() >= deadline:
-            return OutOfTime()
-        return _Died(last, Failed("hang", f"silent for {self._hang_s:g} s{_while(last)}"))
+        self, request: Request, deadline: float | None, on_step: OnStep
+    ) -> Event | OutOfTime | Died:
+        child = self._child or Child()
+        self._child = child
+        answer = child.ask(request, self._patience.hang_s, deadline, on_step)
+        if child.is_dead:
+            self._child = None
+        return answer
 
 
-class _Child:
-    """One measuring process and the pipe to it."""
-
-    def __init__(self) -> None:
-        try:
-            self._output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives with the child
-        except OSError as error:
-            raise WorkerError(f"no room for the measuring process's output: {error}") from error
-        self.connection, theirs = Pipe()
-        try:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "kernels_bench.worker", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=self._output,
-                stderr=self._output,
-                start_new_session=True,  # Ctrl-C is the parent's to handle
-                cwd="/",  # `-m` puts it first on the path: no folder of a user's, nor site-packages
-                env={**os.environ, "PYTHONPATH": _search_path()},
-            )
-        except OSError as error:
-            self.connection.close()
-            self._output.close()
-            raise WorkerError(f"cannot start the measuring process: {error}") from error
-        finally:
-            theirs.close()
-
-    def kill(self) -> None:
-        """End it and collect it; with it, where it still runs, the compilers that it waits for."""
-        if self._process.returncode is None:
-            os.killpg(self._process.pid, signal.SIGKILL)  # it leads a session, hence a group
-        self._process.wait()
-        self.connection.close()
-        self._output.close()
-
-    def last_words(self, last: Step | None) -> str:
-        """How it ended, what it was doing, and the last line that it printed."""
-        code = self._process.wait()
-        ended = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
-        self._output.seek(0)
-        lines = self._output.read().decode(errors="replace").strip().splitlines()
-        said = f": {lines[-1].strip()}" if lines else ""
-        return f"{ended}{_while(last)}{said}"
+def _nonsense(answer: object, asked: str) -> WorkerError:
+    return WorkerError(f"the measuring process answered {answer!r} to {asked}")
 
 
-def _search_path() -> str:
-    """The parent's own path in its order, so that the child finds the same packages and plug-ins;
-    and this package, should the parent have found it by other means.
-    """
-    home = str(Path(__file__).resolve().parents[1])
-    entries = [str(Path(entry).resolve()) for entry in sys.path if entry]
-    return os.pathsep.join(dict.fromkeys([*entries, home]))
-
-
-def _forward(on_step: Callable[[Step], None], alive: tuple[int, ...], step: Step) -> None:
+def _forward(on_step: OnStep, alive: tuple[int, ...], step: Step) -> None:
     """The child numbers the entrants that it was sent; the caller knows them all."""
     on_step(step if step.entrant is None else replace(step, entrant=alive[step.entrant]))
-
-
-def _while(last: Step | None) -> str:
-    doing = {"prepare": "preparing inputs", "check": "being checked", "time": "being timed"}
-    return "" if last is None else f" while {doing[last.doing]}"

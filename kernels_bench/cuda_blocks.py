@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import cycle, islice
@@ -22,6 +23,9 @@ _CYCLES_PER_US = 2_000
 """Of the fastest clock among today's GPUs: a slower one is only delayed for longer."""
 _LONGEST_DELAY_US = 50_000.0
 _HOST_SECONDS = 0.1
+_LATE_US, _LATE_SHARE = 100.0, 0.2
+"""A synchronisation of an idle device takes about 10 us."""
+_WAIT_US = 4_000.0
 _PROBE_CALLS = 32
 _PROBES = 20
 
@@ -64,24 +68,48 @@ def eager_block(contestant: Contestant, calls: int, call_us: float) -> Block:
         for launch in islice(launches, calls):
             launch.run()
 
-    return Block(enqueue, delay_us=1.5 * calls * call_us + 20.0)
+    return Block(enqueue, delay_for(calls * call_us))
+
+
+def delay_for(enqueue_us: float) -> float:
+    """So long that the host has handed over everything before the device begins."""
+    return 1.5 * enqueue_us + 20.0
 
 
 def captured_block(contestant: Contestant, calls: int) -> Block:
     """A CUDA graph of the calls, captured as an engine captures: with every request as long as the
     engine allows. Planned again, so that a replay computes the batch's own lengths.
     """
+
+    def calls_of_a_block() -> None:
+        for launch in islice(cycle(contestant.launches), calls):
+            launch.run()
+
+    with at_maxima(contestant.batches):
+        contestant.plan()
+        graph = _capture(calls_of_a_block)
+    contestant.plan()
+    return Block(graph.replay)
+
+
+def _capture(act: Callable[[], object]) -> torch.cuda.CUDAGraph:
+    """As `torch.cuda.graph` does, but for its collection of garbage and its return of the cache:
+    those cost more than the capture, and a full grid holds hundreds.
+    """
     import torch
 
     graph = torch.cuda.CUDAGraph()
-    with at_maxima(contestant.batches):
-        contestant.plan()
-        torch.cuda.synchronize()
-        with torch.cuda.graph(graph):
-            for launch in islice(cycle(contestant.launches), calls):
-                launch.run()
-    contestant.plan()
-    return Block(graph.replay)
+    torch.cuda.synchronize()
+    with torch.cuda.stream(torch.cuda.Stream()):  # type: ignore[no-untyped-call]
+        graph.capture_begin()
+        try:
+            act()
+        except BaseException:
+            with suppress(RuntimeError):  # the capture is void; what voided it is the news
+                graph.capture_end()
+            raise
+        graph.capture_end()
+    return graph
 
 
 def mark(block: Block) -> Marks:
@@ -99,6 +127,18 @@ def mark(block: Block) -> Marks:
     return Marks(start, end)
 
 
+def read(block: Block) -> tuple[float, float]:
+    """One block by itself: microseconds on the device, and on the host to hand it over."""
+    import torch
+
+    torch.cuda.synchronize()
+    start = time.perf_counter_ns()
+    marks = mark(block)
+    host = (time.perf_counter_ns() - start) / 1e3
+    torch.cuda.synchronize()
+    return marks.elapsed_us(), host
+
+
 def elapsed_us(block: Block) -> float:
     """One block by itself, behind another that takes the cost of the synchronisation before."""
     import torch
@@ -109,19 +149,56 @@ def elapsed_us(block: Block) -> float:
     return marks.elapsed_us()
 
 
-def host_us(act: Callable[[], object]) -> float:
+def host_us(act: Callable[[], object], samples: int = HOST_SAMPLES) -> float:
     """Median host time of a few, the device idle before each; of fewer where it is slow."""
     import torch
 
     times_us: list[float] = []
     deadline = time.perf_counter() + _HOST_SECONDS
-    while len(times_us) < HOST_SAMPLES and (not times_us or time.perf_counter() < deadline):
+    while len(times_us) < samples and (not times_us or time.perf_counter() < deadline):
         torch.cuda.synchronize()
         start = time.perf_counter_ns()
         act()
         times_us.append((time.perf_counter_ns() - start) / 1e3)
         torch.cuda.synchronize()
     return median(times_us)
+
+
+class UnfinishedError(Exception):
+    """The device worked on behind the end of what was timed."""
+
+
+def check_finished(block: Block) -> None:
+    """Raises UnfinishedError where the device is still busy when the block's last event is done:
+    work on another stream, that no event saw.
+    """
+    import torch
+
+    torch.cuda.synchronize()
+    marks = mark(block)
+    marks.end.synchronize()
+    start = time.perf_counter_ns()
+    torch.cuda.synchronize()
+    late_us = (time.perf_counter_ns() - start) / 1e3
+    if late_us > _LATE_US + _LATE_SHARE * marks.elapsed_us():
+        raise UnfinishedError(
+            f"the device worked for {late_us:.0f} us behind the end of what was timed"
+            f" ({marks.elapsed_us():.0f} us): on another stream?"
+        )
+
+
+def waits_for_the_device(act: Callable[[], object]) -> bool:
+    """Whether it returns only once the device has done what was queued before."""
+    import torch
+
+    own_us = host_us(act)
+    torch.cuda.synchronize()
+    torch.cuda._sleep(int(_WAIT_US * _CYCLES_PER_US))  # type: ignore[no-untyped-call]
+    start = time.perf_counter_ns()
+    act()
+    behind_us = (time.perf_counter_ns() - start) / 1e3
+    torch.cuda.synchronize()
+    return behind_us > own_us + _WAIT_US / 2
 
 
 def measure_overheads() -> Overheads:
@@ -134,10 +211,7 @@ def measure_overheads() -> Overheads:
         return Block(partial(_repeat, lambda: tiny.add_(1), calls), delay_us=20.0 * calls + 50.0)
 
     def captured(calls: int) -> Block:
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            _repeat(lambda: tiny.add_(1), calls)
-        return Block(graph.replay)
+        return Block(_capture(lambda: _repeat(lambda: tiny.add_(1), calls)).replay)
 
     def read(make: Callable[[int], Block]) -> float:
         one, many = (

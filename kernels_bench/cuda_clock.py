@@ -9,23 +9,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kernels_bench.cuda_blocks import (
     Block,
     Marks,
     captured_block,
+    check_finished,
+    delay_for,
     eager_block,
     elapsed_us,
     host_us,
     mark,
     measure_overheads,
+    read,
+    waits_for_the_device,
 )
 from kernels_bench.host_clock import HOST_SAMPLES
 from kernels_bench.race import Contestant, ContestantError, OnTurn, Rules
 
 _SCRUBBED_CACHES = 3
 """Reading three times the last-level cache leaves nothing of what was there."""
+_LONG_US = 2_000.0
+"""A first reading as long as this is believed: what is late after a synchronisation is not."""
+_FIRST_DELAY_US = 300.0
+"""Longer than most calls take the host: 100 to 300 us for one Triton kernel."""
 
 
 @dataclass(frozen=True)
@@ -35,15 +43,6 @@ class CudaTimer:
     contestant: Contestant
     block: Block
     calls: int
-    host_call_us: float
-
-    def call_us(self) -> float:
-        """Host time of a call that nothing waits for."""
-        return self.host_call_us
-
-    def plan_us(self) -> float:
-        """Host time of a plan."""
-        return host_us(self.contestant.launches[0].plan)
 
     def rerun(self) -> None:
         """The block as it was timed; its last call leaves the output."""
@@ -60,32 +59,40 @@ class CudaClock:
         self._scrub = torch.zeros(scrubbed // 4, device="cuda").sum
         self._overheads = measure_overheads()
 
-    def ready(self, contestant: Contestant, rules: Rules) -> CudaTimer:
-        """Plan, run every page set once, size a block, and capture it where an engine would."""
-        import torch
+    def probe_us(self, contestant: Contestant) -> float:
+        """Of the first page set, eagerly; a long call is not run more often than it must be."""
+        contestant.launches[0].plan()
+        block = Block(contestant.launches[0].run, delay_us=_FIRST_DELAY_US)
+        first_us, call_us = read(block)
+        if first_us > _LONG_US:
+            return first_us
+        behind = replace(block, delay_us=delay_for(call_us))
+        reading_us = min(read(behind)[0] for _ in range(2))
+        return max(reading_us - self._overheads.eager_us, 1e-3)
 
-        for launch in contestant.launches:
-            launch.plan()
-            launch.run()
-        call_us = host_us(contestant.launches[0].run)
-        probe = eager_block(contestant, 1, call_us)
-        estimate_us = elapsed_us(probe) - self._overheads.eager_us
-        calls = block_calls(estimate_us, len(contestant.launches), contestant.is_cold, rules)
-        if not contestant.captured:
-            return CudaTimer(contestant, eager_block(contestant, calls, call_us), calls, call_us)
-        block = captured_block(contestant, calls)
+    def ready(self, contestant: Contestant, probe_us: float, rules: Rules) -> CudaTimer:
+        """Plan, size a block, and capture it where an engine would.
+
+        Raises UnfinishedError for a contestant whose work goes on behind the last event.
+        """
+        calls = block_calls(probe_us, len(contestant.launches), contestant.is_cold, rules)
+        if contestant.captured:
+            block = captured_block(contestant, calls)
+        else:
+            contestant.plan()
+            block = eager_block(contestant, calls, self.call_us(contestant, probe_us))
         block.enqueue()  # the first replay uploads the graph
-        torch.cuda.synchronize()
-        return CudaTimer(contestant, block, calls, call_us)
+        check_finished(block)
+        return CudaTimer(contestant, block, calls)
 
     def round_us(
         self, timers: Sequence[CudaTimer], order: Sequence[int], on_turn: OnTurn
-    ) -> list[float]:
+    ) -> dict[int, float]:
         """All blocks behind one that is thrown away: the first after a synchronisation is late."""
         import torch
 
         on_turn(None)  # a fault shows at the synchronisation, and nobody can say whose it was
-        timers[0].block.enqueue()
+        timers[order[-1]].block.enqueue()
         marks: dict[int, Marks] = {}
         for index in order:
             if not timers[index].contestant.is_cold:
@@ -95,7 +102,26 @@ class CudaClock:
             except Exception as error:  # a candidate's code: whatever it raises is its outcome
                 raise ContestantError(index, error) from error
         torch.cuda.synchronize()
-        return [self._mean_us(timer, marks[index]) for index, timer in enumerate(timers)]
+        return {index: self._mean_us(timers[index], marks[index]) for index in order}
+
+    def call_us(self, contestant: Contestant, run_us: float) -> float:
+        """Host time of a call that nothing waits for; once, where the device takes longer."""
+        once_us = host_us(contestant.launches[0].run, samples=1)
+        return once_us if once_us < run_us / 2 else host_us(contestant.launches[0].run)
+
+    def plan_us(self, contestant: Contestant) -> float:
+        """Host time of a plan."""
+        return host_us(contestant.launches[0].plan)
+
+    def deployed(self, contestant: Contestant) -> Callable[[], object]:
+        """The first launch's call as an engine makes it: a graph's replay, or eagerly."""
+        if not contestant.captured:
+            return contestant.launches[0].run
+        return captured_block(contestant, 1).enqueue
+
+    def waits(self, plan: Callable[[], object]) -> bool:
+        """Whether a plan waits for the device."""
+        return waits_for_the_device(plan)
 
     def best_us(self, call: Callable[[], object]) -> float:
         """The shortest of a few runs."""

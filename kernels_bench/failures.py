@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from kernels_bench.binding import GoneError
 from kernels_bench.errors import one_line
 from kernels_bench.spec import Failed
 
@@ -13,6 +14,8 @@ _COMPILERS = ("torch._inductor", "torch._dynamo", "triton.compiler")
 
 def failure(error: Exception) -> Failed:
     """What a candidate raised, as an outcome."""
+    if isinstance(error, GoneError):
+        return Failed("exception", str(error))
     built_by_ninja = "Ninja build failed" in str(error)  # FlashInfer, at a kernel's first use
     if built_by_ninja or type(error).__module__.startswith(_COMPILERS):
         return Failed("compile", _told_by_the_compiler(error) or one_line(error))

@@ -11,6 +11,7 @@ from kernels_bench.race import Contestant, ContestantError, OnTurn, Rules
 
 HOST_SAMPLES = 5
 """Host times are medians of so many."""
+_PROBES = 2
 
 
 def wall_us(calls: Sequence[Callable[[], object]]) -> float:
@@ -32,21 +33,23 @@ class HostClock:
     ) -> None:
         self._block_us = block_us
 
-    def ready(self, contestant: Contestant, rules: Rules) -> HostTimer:
-        """Plan every page set, warm up, and choose how many calls make a block."""
+    def probe_us(self, contestant: Contestant) -> float:
+        """Plans every page set first: the race plans nothing more."""
         contestant.plan()
-        timer = HostTimer(contestant, self._block_us)
-        timer.time_us()
-        wanted = math.ceil(rules.block_us / max(timer.time_us(), 1e-3))
-        timer.calls = max(1, min(wanted, rules.max_calls))
-        timer.times_us.clear()
-        return timer
+        run = contestant.launches[0].run
+        run()  # the first call of all allocates
+        return min(self._block_us([run]) for _ in range(_PROBES))
+
+    def ready(self, contestant: Contestant, probe_us: float, rules: Rules) -> HostTimer:
+        """Choose how many calls make a block."""
+        wanted = math.ceil(rules.block_us / max(probe_us, 1e-3))
+        return HostTimer(contestant, self._block_us, max(1, min(wanted, rules.max_calls)))
 
     def round_us(
         self, timers: Sequence[HostTimer], order: Sequence[int], on_turn: OnTurn
-    ) -> list[float]:
+    ) -> dict[int, float]:
         """One block after the other."""
-        times_us = [0.0] * len(timers)
+        times_us: dict[int, float] = {}
         for index in order:
             on_turn(index)
             try:
@@ -54,6 +57,22 @@ class HostClock:
             except Exception as error:  # a candidate's code: whatever it raises is its outcome
                 raise ContestantError(index, error) from error
         return times_us
+
+    def call_us(self, contestant: Contestant, run_us: float) -> float:
+        """The host does the work, and so takes as long."""
+        return run_us
+
+    def plan_us(self, contestant: Contestant) -> float:
+        """Median of a few."""
+        return median(wall_us([contestant.launches[0].plan]) for _ in range(HOST_SAMPLES))
+
+    def deployed(self, contestant: Contestant) -> Callable[[], object]:
+        """The first launch's call: nothing is replayed on a CPU."""
+        return contestant.launches[0].run
+
+    def waits(self, plan: Callable[[], object]) -> bool:
+        """No: nothing is queued that a plan could wait for."""
+        return False
 
     def best_us(self, call: Callable[[], object]) -> float:
         """The shortest of a few runs."""
@@ -67,28 +86,17 @@ class HostTimer:
         self,
         contestant: Contestant,
         block_us: Callable[[Sequence[Callable[[], object]]], float],
+        calls: int,
     ) -> None:
-        self._launches, self._block_us = contestant.launches, block_us
+        self._launches, self._block_us, self._calls = contestant.launches, block_us, calls
         self._next_set = 0
-        self.calls = 1
-        self.times_us: list[float] = []
 
     def time_us(self) -> float:
         """One block."""
         count = len(self._launches)
-        calls = [self._launches[(self._next_set + i) % count].run for i in range(self.calls)]
-        self._next_set = (self._next_set + self.calls) % count
-        self.times_us.append(self._block_us(calls))
-        return self.times_us[-1]
-
-    def call_us(self) -> float:
-        """On a CPU the host does the work."""
-        return median(self.times_us)
-
-    def plan_us(self) -> float:
-        """Median of a few."""
-        plan = self._launches[0].plan
-        return median(wall_us([plan]) for _ in range(HOST_SAMPLES))
+        calls = [self._launches[(self._next_set + i) % count].run for i in range(self._calls)]
+        self._next_set = (self._next_set + self._calls) % count
+        return self._block_us(calls)
 
     def rerun(self) -> None:
         """On the last page set: a stale plan shows only there."""

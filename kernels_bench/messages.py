@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 from kernels_bench.candidates import Entrant, Survey
 from kernels_bench.race import Rules
-from kernels_bench.spec import AttentionSpec, Device, Outcome, Phase, Stack
+from kernels_bench.spec import AttentionSpec, Device, Failed, Outcome, Phase, Stack, Wrong
 from kernels_bench.workload import Workload
 
 
@@ -19,6 +19,30 @@ class AskAll:
     stack: Stack
     specs: tuple[AttentionSpec, ...]
     phases: tuple[Phase, ...]
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """Request: run one entrant once on every workload, so that whatever compiles has compiled."""
+
+    device: Device
+    torch_device: str
+    spec: AttentionSpec
+    workloads: tuple[Workload, ...]
+    max_model_len: int
+    entrant: Entrant
+
+
+@dataclass(frozen=True)
+class Examination:
+    """Request: put the entrants through the trial of a phase."""
+
+    device: Device
+    torch_device: str
+    spec: AttentionSpec
+    phase: Phase
+    max_model_len: int
+    entrants: tuple[Entrant, ...]
 
 
 @dataclass(frozen=True)
@@ -40,8 +64,33 @@ class Step:
     """Event: what is about to happen, sent before it does, so that a death has a culprit."""
 
     entrant: int | None
-    """None: the harness itself is preparing inputs or the reference."""
-    doing: Literal["prepare", "check", "time"]
+    """None: the harness itself is preparing inputs or the reference, or several run at once."""
+    doing: Literal["prepare", "compile", "check", "time"]
+
+
+@dataclass(frozen=True)
+class Rehearsed:
+    """Event: an entrant is compiled and loaded."""
+
+    seconds: float
+    """From `prepare` to the first results of all workloads."""
+    workspace_bytes: int | None
+    """The most that it held beside a batch; None where nobody counts."""
+
+
+@dataclass(frozen=True)
+class Passed:
+    """An entrant answered every question of a trial."""
+
+    plan_waits: bool
+    """`plan` waits for the device."""
+
+
+@dataclass(frozen=True)
+class Examined:
+    """Event: a trial's outcomes, one an entrant."""
+
+    outcomes: tuple[Passed | Wrong | Failed, ...]
 
 
 @dataclass(frozen=True)
@@ -53,10 +102,10 @@ class Finished:
 
 @dataclass(frozen=True)
 class HarnessFailed:
-    """Event: the workload could not be prepared; no entrant is to blame."""
+    """Event: the inputs could not be prepared; no entrant is to blame."""
 
     message: str
 
 
-Request: TypeAlias = AskAll | Task
-Event: TypeAlias = Survey | Step | Finished | HarnessFailed
+Request: TypeAlias = AskAll | Rehearsal | Examination | Task
+Event: TypeAlias = Survey | Step | Rehearsed | Failed | Examined | Finished | HarnessFailed

@@ -1,24 +1,31 @@
-"""Times candidates side by side. What lies behind `race` may change; its results' meaning may not.
+"""Times candidates side by side, and stops as soon as the answer is clear.
 
-Candidates run in rounds, interleaved, in rotated and reversed order, so that a drifting clock hits
-all of them alike; each is then compared with the incumbent inside the same round.
+Candidates run in rounds, interleaved, in random order and then in reverse, so that a drifting clock
+hits all of them alike; each is compared with the others inside the same round.
 """
 
 from __future__ import annotations
 
 import math
+import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
+
+from kernels_bench.health import Reading, Watch, disturbed
+from kernels_bench.standings import Round, Standing, Undecided, log_ratio, paired_noise, standing
 
 if TYPE_CHECKING:
     from kernels_bench.backends.base import Launch
     from kernels_bench.batch import Batch
     from kernels_bench.spec import Device
 
-_MAD_TO_SIGMA = 1.4826
+_LONG_US = 20_000.0
+"""From here on a call costs more time than a close race is worth."""
+_LONG_CHALLENGERS, _LONG_ROUNDS = 2, 8
+_STEADY_ROUNDS, _STEADY = 3, 0.01
 
 
 @dataclass(frozen=True)
@@ -32,12 +39,38 @@ class Rules:
     max_calls: int = 32
     seconds: float = 3.0
     """No round is started after this time, once `min_rounds` are done."""
+    hopeless: float = 2.0
+    """Whose probe is more than so many times the best is not raced."""
+    screen_rounds: int = 2
+    """Not recorded."""
+    screen_ratio: float = 1.25
+    """Whose best round of the screen is more than so many times the best is sent home."""
+    noisy: float = 0.02
+    """Relative spread of one contestant's times, without the drift that all share."""
+    noisy_rounds: int = 40
+    """Instead of `max_rounds` while it is noisy; not where `min_rounds` equals that, which asks for
+    exactly so many.
+    """
+    max_voided: int = 5
+    """Disturbed rounds that are thrown away; after so many they count."""
+    warm_seconds: float = 0.15
+    max_warm_seconds: float = 0.5
+
+    def rounds_at(self, noise: float) -> int:
+        """How many at most, at this relative spread of one contestant's times."""
+        is_fixed = self.min_rounds == self.max_rounds
+        return self.max_rounds if is_fixed or noise <= self.noisy else self.noisy_rounds
+
+    def at_most(self, rounds: int) -> Rules:
+        """These, for a race that is shorter."""
+        least, most = min(self.min_rounds, rounds), min(self.max_rounds, rounds)
+        return replace(self, min_rounds=least, max_rounds=most, noisy_rounds=most)
 
 
 CPU_RULES = Rules()
 # Blocks of 1 ms: a replay costs about 15 us whatever it holds, 1.5 % even before it is subtracted
 # (one H100, driver 580).
-GPU_RULES = Rules(min_rounds=5, max_rounds=20, block_us=1_000.0, max_calls=48, seconds=1.0)
+GPU_RULES = Rules(block_us=1_000.0, max_calls=48, seconds=1.0)
 
 
 def rules_for(device: Device) -> Rules:
@@ -66,12 +99,6 @@ class Contestant:
 class Timer(Protocol):
     """A contestant that is planned, warmed up and ready to be timed."""
 
-    def call_us(self) -> float:
-        """Host time of one call, run eagerly."""
-
-    def plan_us(self) -> float:
-        """Host time of one plan."""
-
     def rerun(self) -> None:
         """Once more what was timed, so that its output can be checked."""
 
@@ -84,18 +111,35 @@ TimerT = TypeVar("TimerT", bound=Timer)
 
 
 class Clock(Protocol[TimerT]):
-    """Times contestants on one kind of device."""
+    """Times contestants on one kind of device. What a candidate raises goes through, unless said
+    otherwise.
+    """
 
-    def ready(self, contestant: Contestant, rules: Rules) -> TimerT:
-        """Plan, warm up, and size a block. Raises what the candidate raises."""
+    def probe_us(self, contestant: Contestant) -> float:
+        """Plan, run once, and read the time of a call, coarsely."""
+
+    def ready(self, contestant: Contestant, probe_us: float, rules: Rules) -> TimerT:
+        """Size a block from the probe of this contestant, and prepare it."""
 
     def round_us(
         self, timers: Sequence[TimerT], order: Sequence[int], on_turn: OnTurn
-    ) -> list[float]:
-        """One block of everyone, run in this order: mean time of a call, by timer.
+    ) -> dict[int, float]:
+        """One block of each in `order`, and of nobody else, in this order: mean time of a call.
 
         Raises ContestantError where it is known who failed.
         """
+
+    def call_us(self, contestant: Contestant, run_us: float) -> float:
+        """Host time of one call, run eagerly; `run_us` is what the device takes for it."""
+
+    def plan_us(self, contestant: Contestant) -> float:
+        """Host time of one plan."""
+
+    def deployed(self, contestant: Contestant) -> Callable[[], object]:
+        """The first launch's call as an engine makes it."""
+
+    def waits(self, plan: Callable[[], object]) -> bool:
+        """Whether a plan waits for the device."""
 
     def best_us(self, call: Callable[[], object]) -> float:
         """The shortest of a few runs of something that is no contestant."""
@@ -107,11 +151,25 @@ class Result:
 
     run_us: float
     """Median of a call; for a challenger the incumbent's median times the median paired ratio."""
-    call_us: float
-    plan_us: float
     noise: float
-    """Robust relative spread of the paired ratios; of the times themselves for the incumbent."""
+    """Relative spread, in one round, of the ratio between two contestants, pooled over all: the
+    standard error of a challenger's ratio is 1.253 * noise / sqrt(samples).
+    """
     samples: int
+    """Rounds: the recorded ones, or those of the screen where it went no further."""
+    rounds_us: tuple[float, ...]
+    """Times of a call in the recorded rounds that it took part in, from the first."""
+
+
+@dataclass(frozen=True)
+class Heat:
+    """A whole race."""
+
+    results: tuple[Result, ...]
+    standing: Standing
+    voided_rounds: int
+    readings: tuple[Reading, ...]
+    """Before, between and after the rounds."""
 
 
 class ContestantError(Exception):
@@ -122,52 +180,109 @@ class ContestantError(Exception):
         self.index, self.error = index, error
 
 
+def lineup(probes_us: Sequence[float], rules: Rules) -> tuple[int, ...]:
+    """Whom to race, by coarse times: the incumbent, which is the first, and whoever has hope."""
+    slowest_us = rules.hopeless * min(probes_us)
+    return tuple(i for i, probe_us in enumerate(probes_us) if i == 0 or probe_us <= slowest_us)
+
+
+def finalists(screen: Sequence[Round], contestants: int, rules: Rules) -> tuple[int, ...]:
+    """Whom to race on after the screen: the incumbent always; of long calls two challengers."""
+    if not screen:
+        return tuple(range(contestants))
+    best_us = {index: min(times[index] for times in screen) for index in range(contestants)}
+    slowest_us = rules.screen_ratio * min(best_us.values())
+    close = [index for index in range(1, contestants) if best_us[index] <= slowest_us]
+    if _is_long(screen):
+        close = sorted(close, key=best_us.__getitem__)[:_LONG_CHALLENGERS]
+    return (0, *sorted(close))
+
+
+def warm_up(timers: Sequence[TimerT], clock: Clock[TimerT], rules: Rules, on_turn: OnTurn) -> None:
+    """Whole rounds until the incumbent's time is steady: an idle device has lowered its clocks."""
+    started = time.perf_counter()
+    recent: list[float] = []
+    spent_s = 0.0
+    while spent_s < rules.max_warm_seconds:
+        recent.append(clock.round_us(timers, range(len(timers)), on_turn)[0])
+        recent = recent[-_STEADY_ROUNDS:]
+        spent_s = time.perf_counter() - started
+        is_steady = len(recent) == _STEADY_ROUNDS and max(recent) < (1 + _STEADY) * min(recent)
+        if is_steady and spent_s >= rules.warm_seconds:
+            return
+
+
 def race(
     timers: Sequence[TimerT],
     clock: Clock[TimerT],
     rules: Rules,
+    watch: Watch,
+    order_of: random.Random,
     on_turn: OnTurn = lambda _: None,
-) -> tuple[Result, ...]:
-    """Time all; the first is the incumbent."""
-    rounds: list[list[float]] = []
+) -> Heat:
+    """Time all; the first is the incumbent. Raises ContestantError."""
     deadline = time.perf_counter() + rules.seconds
-    while len(rounds) < rules.max_rounds:
-        if len(rounds) >= rules.min_rounds and time.perf_counter() > deadline:
-            break
-        rounds.append(clock.round_us(timers, turn_order(len(timers), len(rounds)), on_turn))
-    return summarise(rounds, [_host_us(index, timer) for index, timer in enumerate(timers)])
+    track = _Track(lambda order: clock.round_us(timers, order, on_turn), watch, order_of)
+    everybody = tuple(range(len(timers)))
+    screen_rounds = rules.screen_rounds if len(timers) > 1 else 0
+    screen = [track.round_us(everybody, rules.max_voided) for _ in range(screen_rounds)]
+    alive = finalists(screen, len(timers), rules)
+    if screen and _is_long(screen):
+        rules = rules.at_most(_LONG_ROUNDS)
+    rounds: list[Round] = []
+    while True:
+        rounds.append(track.round_us(alive, rules.max_voided))
+        if len(rounds) < rules.min_rounds:
+            continue
+        noise = paired_noise(rounds)
+        most = rules.rounds_at(noise / math.sqrt(2))
+        is_last = len(rounds) >= most or time.perf_counter() > deadline
+        verdict = standing(rounds, alive, most - rules.min_rounds + 1, is_last)
+        if not isinstance(verdict, Undecided):
+            results = tuple(_result(index, screen, rounds, noise) for index in everybody)
+            return Heat(results, verdict, track.voided, tuple(track.readings))
+        alive = verdict.alive
 
 
-def turn_order(count: int, round_number: int) -> list[int]:
-    """Every other round is reversed, every second one rotated: nobody always opens, or follows the
-    same. Rotating every round would undo the reversal: of two, one would always open.
-    """
-    order = [(index + round_number // 2) % count for index in range(count)]
-    return order[::-1] if round_number % 2 else order
+class _Track:
+    """Runs one round after the other, and throws away those that were disturbed."""
+
+    def __init__(
+        self,
+        run: Callable[[Sequence[int]], dict[int, float]],
+        watch: Watch,
+        order_of: random.Random,
+    ) -> None:
+        self._run, self._watch, self._order_of = run, watch, order_of
+        self._last: tuple[int, ...] = ()
+        """The order to be reversed next; none, where the next one is drawn."""
+        self.voided = 0
+        self.readings = [watch.read()]
+
+    def round_us(self, alive: Sequence[int], max_voided: int) -> Round:
+        while True:
+            times_us = self._run(self._next_order(alive))
+            self.readings.append(self._watch.read())
+            if disturbed(*self.readings[-2:]) is None or self.voided == max_voided:
+                return times_us
+            self.voided += 1
+
+    def _next_order(self, alive: Sequence[int]) -> tuple[int, ...]:
+        if self._last:
+            order = tuple(index for index in self._last[::-1] if index in alive)
+            self._last = ()
+        else:
+            order = self._last = tuple(self._order_of.sample(alive, len(alive)))
+        return order
 
 
-def summarise(
-    rounds: Sequence[Sequence[float]], host_us: Sequence[tuple[float, float]]
-) -> tuple[Result, ...]:
-    """Rounds of times, the incumbent first, to one result a contestant. Pure.
-
-    `host_us` are the times of a call and of a plan.
-    """
-    incumbent = [math.log(times[0]) for times in rounds]
-    base = median(incumbent)
-    results = []
-    for index, (call_us, plan_us) in enumerate(host_us):
-        own = [math.log(times[index]) for times in rounds]
-        relative = own if index == 0 else [x - y for x, y in zip(own, incumbent, strict=True)]
-        centre = median(relative)
-        noise = _MAD_TO_SIGMA * median([abs(x - centre) for x in relative])
-        run_us = math.exp(centre if index == 0 else base + centre)
-        results.append(Result(run_us, call_us, plan_us, noise, len(rounds)))
-    return tuple(results)
+def _is_long(screen: Sequence[Round]) -> bool:
+    return min(us for times in screen for us in times.values()) >= _LONG_US
 
 
-def _host_us(index: int, timer: Timer) -> tuple[float, float]:
-    try:
-        return timer.call_us(), timer.plan_us()
-    except Exception as error:  # a candidate's code: whatever it raises is its outcome
-        raise ContestantError(index, error) from error
+def _result(index: int, screen: Sequence[Round], rounds: Sequence[Round], noise: float) -> Result:
+    rounds_us = tuple(times[index] for times in rounds if index in times)
+    base_us = median(times[0] for times in rounds)
+    seen = rounds if rounds_us else screen
+    run_us = base_us * math.exp(log_ratio(seen, index, 0))
+    return Result(run_us, noise, len(rounds_us) or len(screen), rounds_us)

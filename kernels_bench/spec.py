@@ -161,6 +161,20 @@ class Variant:
 
 
 @dataclass(frozen=True)
+class Health:
+    """What the device went through while a measurement was made."""
+
+    warnings: tuple[str, ...] = ()
+    """Why the numbers may not be trusted; empty where nothing speaks against them."""
+    voided_rounds: int = 0
+    """Rounds that were thrown away, since the clock moved or the hardware slowed itself down."""
+    clock_mhz: int | None = None
+    """Of the multiprocessors, median over the rounds; None where nobody tells."""
+    temperature_c: int | None = None
+    """The highest over the rounds; None where nobody tells."""
+
+
+@dataclass(frozen=True)
 class Timed:
     """The candidate is right, and this is what it costs."""
 
@@ -175,6 +189,18 @@ class Timed:
     samples: int
     floor_fraction: float
     """Physical floor / gpu_us; above 1 is a broken measurement."""
+    is_captured: bool = False
+    """Replayed from a CUDA graph in this phase, so that an engine pays no `call_us`."""
+    plan_waits: bool = False
+    """`plan` waits for the device, so that an engine cannot plan a step while another runs."""
+    compile_s: float = 0.0
+    """From `prepare` to the first results of the layer's workloads, imports included; what lay
+    compiled on the disk counts as it was found."""
+    workspace_bytes: int | None = None
+    """Device memory that the candidate takes beside the batch; None where nobody counts (a CPU)."""
+    rounds_us: tuple[float, ...] = ()
+    """Time of a layer, round by round from the first; none where the screen sent it home."""
+    health: Health = Health()
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,10 @@
-"""One device in the measuring process: its clock, its peaks, its memory."""
+"""One device in the measuring process: its clock, its memory, its peaks, and who watches it."""
 
 from __future__ import annotations
 
-import gc
+import os
+import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic
 
 from kernels_bench.arena import page_sets
@@ -10,10 +12,14 @@ from kernels_bench.cuda_clock import CudaClock
 from kernels_bench.errors import NoRoomError
 from kernels_bench.floor import Peaks, measure_peaks
 from kernels_bench.grid import kv_bytes, scratch_bytes
+from kernels_bench.health import Neighbour, Watch
 from kernels_bench.host_clock import HostClock
+from kernels_bench.limits import bound_memory
+from kernels_bench.memory import Memory
 from kernels_bench.method import SEED
 from kernels_bench.race import Clock, TimerT
-from kernels_bench.spec import AttentionSpec, Device
+from kernels_bench.spec import AttentionSpec, Device, Failed
+from kernels_bench.watches import watch_device
 
 if TYPE_CHECKING:
     import torch
@@ -26,22 +32,36 @@ _WORKSPACE_BYTES = 2 << 30
 
 def set_up(device: Device, torch_device: str) -> Workbench[Any]:
     """Take the device into use; on a GPU this makes the process's only context."""
+    watch = watch_device(torch_device, device.kind, os.environ)
+    neighbours = watch.others()  # before the context: in a container it has a foreign pid
     import torch
 
     torch.set_grad_enabled(False)
     if device.kind == "cpu":  # torch counts the machine's cores, not this process's
         torch.set_num_threads(device.multiprocessors)
-        return Workbench(device, torch.device("cpu"), HostClock())
+        bound_memory(device.memory_bytes)
+        return Workbench(device, torch.device("cpu"), HostClock(), watch, neighbours)
     torch.cuda.set_device(torch_device)
     clock = CudaClock(device.last_level_cache_bytes)
-    return Workbench(device, torch.device(torch_device), clock)
+    return Workbench(device, torch.device(torch_device), clock, watch, neighbours)
 
 
 class Workbench(Generic[TimerT]):
-    """What the tasks on one device share."""
+    """What the requests about one device share."""
 
-    def __init__(self, device: Device, torch_device: torch.device, clock: Clock[TimerT]) -> None:
+    def __init__(
+        self,
+        device: Device,
+        torch_device: torch.device,
+        clock: Clock[TimerT],
+        watch: Watch,
+        neighbours: tuple[Neighbour, ...],
+    ) -> None:
         self.torch_device, self.clock = torch_device, clock
+        self.watch, self.neighbours = watch, neighbours
+        self.memory = Memory(torch_device)
+        self.is_warm = False
+        """Whether candidates have run for long enough to bring the clocks up."""
         self._device = device
         self._peaks: dict[str, Peaks] = {}
 
@@ -58,39 +78,32 @@ class Workbench(Generic[TimerT]):
 
     def make_room(self, task: Task) -> None:
         """Free what earlier tasks left; raises NoRoomError where the workload does not fit."""
-        import torch
-
         if self.torch_device.type == "cpu":
             return
-        gc.collect()
-        torch.cuda.empty_cache()
-        free_bytes, _ = torch.cuda.mem_get_info(self.torch_device)
         needed_bytes = room_bytes(task)
+        free_bytes = self.memory.make_room(needed_bytes)
         if needed_bytes > free_bytes:
             raise NoRoomError(
                 f"needs about {needed_bytes >> 20} MiB of memory, {free_bytes >> 20} MiB are free"
                 f" on {task.torch_device} ({self._device.name})"
             )
 
-    def survives(self) -> bool:
-        """Whether the device still answers; after an illegal access its context never does."""
-        import torch
-
-        if self.torch_device.type == "cpu":
-            return True
-        try:
-            torch.cuda.synchronize(self.torch_device)
-        except RuntimeError:
-            return False
-        return True
+    def outlive(self, failed: Failed, blame: Callable[[], None]) -> None:
+        """End this process where a failure left the device unusable: `blame` tells the parent whose
+        it was, and it goes on in another.
+        """
+        if not self.memory.survives():
+            blame()
+            print(failed.message, file=sys.stderr, flush=True)  # noqa: T201 - its last words
+            os._exit(1)
 
 
 def room_bytes(task: Task) -> int:
-    """Page sets, the values that they are filled from, the outputs that are compared, and the
-    fp32 keys and values of the longest request.
+    """Page sets, the values that they are filled from once flat and once paged, the outputs that
+    are compared, and the fp32 keys and values of the longest request.
     """
     spec, requests = task.spec, task.workload.requests(SEED)
-    paged = (page_sets(task) + 1) * kv_bytes(spec, task.workload)
+    paged = (page_sets(task) + 2) * kv_bytes(spec, task.workload)
     tokens = sum(request.new_tokens for request in requests)
     longest = max(request.total_tokens for request in requests)
     in_fp32 = _fp32_bytes(spec, 2 * longest) + _fp32_bytes(spec, 3 * tokens)

@@ -7,6 +7,7 @@ that crashes takes this process along and nothing else.
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import signal
 import sys
@@ -18,29 +19,34 @@ from typing import Any
 from kernels_bench.arena import Arena
 from kernels_bench.backends import find_backends
 from kernels_bench.batch import make_contents
+from kernels_bench.bout import Bout
 from kernels_bench.candidates import survey
 from kernels_bench.errors import NoRoomError, one_line
-from kernels_bench.failures import failure
+from kernels_bench.examination import Examiner
 from kernels_bench.floor import floor_us
 from kernels_bench.gate import make_truth
 from kernels_bench.messages import (
     AskAll,
     Event,
+    Examination,
+    Examined,
     Finished,
     HarnessFailed,
+    Rehearsal,
+    Rehearsed,
     Request,
     Step,
     Task,
 )
-from kernels_bench.race import ContestantError, Result, Timer, race
-from kernels_bench.spec import Failed, Outcome, Timed, Wrong
+from kernels_bench.rehearsal import rehearse
+from kernels_bench.spec import Failed
 from kernels_bench.workbench import Workbench, set_up
 
 _PR_SET_PDEATHSIG = 1
 
 
 class Worker:
-    """Answers one request after another; keeps what several tasks share."""
+    """Answers one request after another; keeps what several share."""
 
     def __init__(self, send: Callable[[Event], None]) -> None:
         self.send = send
@@ -48,105 +54,55 @@ class Worker:
 
     def answer(self, request: Request) -> None:
         """Send every event of a request, the last one its result."""
-        match request:
-            case AskAll(device, stack, specs, phases):
-                self.send(survey(find_backends(), device, stack, specs, phases))
-            case Task():
-                try:
-                    self.send(Finished(self._measure(request)))
-                except NoRoomError as error:
-                    self.send(HarnessFailed(str(error)))
-                except (MemoryError, RuntimeError) as error:
-                    self.send(HarnessFailed(one_line(error)))
+        try:
+            match request:
+                case AskAll(device, stack, specs, phases):
+                    self.send(survey(find_backends(), device, stack, specs, phases))
+                case Rehearsal():
+                    self.send(self._rehearse(request))
+                case Examination():
+                    self.send(self._examine(request))
+                case Task():
+                    self.send(self._measure(request))
+        except NoRoomError as error:
+            self.send(HarnessFailed(str(error)))
+        except (MemoryError, RuntimeError) as error:
+            self.send(HarnessFailed(one_line(error)))
 
-    def _measure(self, task: Task) -> tuple[Outcome, ...]:
-        self.send(Step(None, "prepare"))  # before torch is imported: that is a silence too
-        if task.torch_device not in self.benches:
-            self.benches[task.torch_device] = set_up(task.device, task.torch_device)
-        bench = self.benches[task.torch_device]
+    def _rehearse(self, rehearsal: Rehearsal) -> Rehearsed | Failed:
+        bench = self._bench(rehearsal)
+        self.send(Step(0, "compile"))
+        answer = rehearse(rehearsal, bench.torch_device, bench.memory)
+        if isinstance(answer, Failed):
+            bench.outlive(answer, partial(self.send, Step(0, "compile")))
+        gc.freeze()  # a package's modules are hundreds of thousands of objects to every collection
+        return answer
+
+    def _examine(self, examination: Examination) -> Examined:
+        bench = self._bench(examination)
+        examiner = Examiner(examination, bench)
+        outcomes = []
+        for index, entrant in enumerate(examination.entrants):
+            step = Step(index, "check")
+            self.send(step)
+            outcomes.append(examiner.examine(entrant))
+            if isinstance(outcomes[-1], Failed):
+                bench.outlive(outcomes[-1], partial(self.send, step))
+        return Examined(tuple(outcomes))
+
+    def _measure(self, task: Task) -> Finished:
+        bench = self._bench(task)
         bench.make_room(task)
         contents = make_contents(task.spec, task.workload, bench.torch_device)
-        heat = _Heat(task, bench, Arena(task, contents, make_truth(task.spec, contents)), self.send)
+        arena = Arena(task, contents, make_truth(task.spec, contents))
         floor = floor_us(task.spec, contents.requests, bench.peaks(task.spec.dtype))
-        return heat.outcomes(floor)
+        return Finished(Bout(task, bench, arena, floor, self.send).outcomes())
 
-
-class _Heat:
-    """One workload, from the first check to the last."""
-
-    def __init__(
-        self, task: Task, bench: Workbench[Any], arena: Arena, send: Callable[[Event], None]
-    ) -> None:
-        self._task, self._bench, self._arena, self._send = task, bench, arena, send
-        self._out: dict[int, Outcome] = {}
-        self._timers: dict[int, Timer] = {}
-
-    def outcomes(self, floor: float) -> tuple[Outcome, ...]:
-        """Of every entrant, in their order."""
-        for index in range(len(self._task.entrants)):
-            match self._admit(index):
-                case Wrong() | Failed() as refusal:
-                    self._exclude(index, refusal)
-                case timer:
-                    self._timers[index] = timer
-        for index, result in self._race().items():
-            wrong = self._arena.recheck(self._task.entrants[index], self._timers[index].rerun)
-            if wrong is not None:
-                self._exclude(index, wrong)
-            else:
-                self._out[index] = _timed(result, floor)
-        return tuple(self._out[index] for index in range(len(self._task.entrants)))
-
-    def _admit(self, index: int) -> Timer | Wrong | Failed:
-        self._send(Step(index, "check"))
-        contestant = self._arena.admit(self._task.entrants[index])
-        if isinstance(contestant, (Wrong, Failed)):
-            return contestant
-        self._send(Step(index, "time"))
-        try:
-            timer: Timer = self._bench.clock.ready(contestant, self._task.rules)
-        except Exception as error:  # a candidate's code: whatever it raises is its outcome
-            return failure(error)
-        return timer
-
-    def _race(self) -> dict[int, Result]:
-        """Time the admitted; one that raises is out, and the others run again without it."""
-        while self._timers:
-            order = list(self._timers)
-            timers = [self._timers[index] for index in order]
-            announce = partial(self._announce, order)
-            try:
-                results = race(timers, self._bench.clock, self._task.rules, announce)
-            except ContestantError as error:
-                self._exclude(order[error.index], failure(error.error))
-            else:
-                return dict(zip(order, results, strict=True))
-        return {}
-
-    def _exclude(self, index: int, outcome: Wrong | Failed) -> None:
-        """A fault that leaves the device unusable ends this process: the parent knows from the last
-        step who is to blame, and goes on in another.
-        """
-        self._timers.pop(index, None)
-        self._out[index] = outcome
-        if isinstance(outcome, Failed) and not self._bench.survives():
-            self._send(Step(index, "time"))
-            print(outcome.message, file=sys.stderr, flush=True)  # noqa: T201 - its last words
-            os._exit(1)
-
-    def _announce(self, order: list[int], turn: int | None) -> None:
-        self._send(Step(None if turn is None else order[turn], "time"))
-
-
-def _timed(result: Result, floor: float) -> Timed:
-    return Timed(
-        gpu_us=result.run_us,
-        call_us=result.call_us,
-        plan_us=result.plan_us,
-        noise=result.noise,
-        samples=result.samples,
-        floor_fraction=floor / result.run_us,
-    )
+    def _bench(self, request: Rehearsal | Examination | Task) -> Workbench[Any]:
+        self.send(Step(None, "prepare"))  # before torch is imported: that is a silence too
+        if request.torch_device not in self.benches:
+            self.benches[request.torch_device] = set_up(request.device, request.torch_device)
+        return self.benches[request.torch_device]
 
 
 def serve(connection: Connection) -> None:

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+import lzma
+from contextlib import closing
+from pathlib import Path
+
 from cache import DecisionRow, DeviceRow, MeasurementRow, ModelRow, Provenance
+from cache.database import connect, transaction
+from cache.records import TABLES, Row, to_record
+from cache.schema import MIGRATIONS, m002_how_it_was_measured, wrap
+
+H100_RUN = Path(__file__).parents[1] / "benchmarks" / "results" / "h100-run1.db.xz"
+"""What a whole run left on an H100, before schema 2."""
 
 PROVENANCE = Provenance(created_at="2026-01-02T03:04:05Z", host="node7", tool_version="0.1.0")
 
@@ -43,6 +53,16 @@ TIMED = MeasurementRow(
     noise=0.004,
     samples=200,
     floor_fraction=0.61,
+    captured=True,
+    captured_len=131072,
+    plan_waits=False,
+    compile_s=61.25,
+    workspace_bytes=394 << 20,
+    rounds_us="[41.5, 41.75, 41.25]",
+    voided_rounds=1,
+    clock_mhz=1980,
+    temperature_c=54,
+    warnings='["the clock moved by 7%"]',
 )
 REJECTED = MeasurementRow(
     key="m2",
@@ -81,3 +101,19 @@ DECISION = DecisionRow(
     power_limit_w=700,
     provenance=PROVENANCE,
 )
+
+
+def write_schema_1(path: Path, *rows: Row) -> None:
+    """A file as the first version left it: what rows have beyond its columns is not in it."""
+    with closing(connect(path, "rwc", 5.0)) as connection:
+        database = wrap(connection)
+        with transaction(connection):
+            MIGRATIONS.apply(database, stop_before=m002_how_it_was_measured.__name__)
+            for row in rows:
+                table = database.table(TABLES[type(row)].name)
+                known = {column.name for column in table.columns}
+                table.insert({k: v for k, v in to_record(row).items() if k in known})
+
+
+def unpack_h100_run(path: Path) -> None:
+    path.write_bytes(lzma.decompress(H100_RUN.read_bytes()))

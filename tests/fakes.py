@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,13 +11,26 @@ from typing import TYPE_CHECKING
 from autotune.models import ModelConfig
 from autotune.policy import Candidate
 from kernels_bench.backends import Broken, FoundBackends
-from kernels_bench.bench import Answer as BenchAnswer
+from kernels_bench.bench import Readiness
 from kernels_bench.candidates import Entrant, Survey, survey
+from kernels_bench.child import OutOfTime
 from kernels_bench.devices import FoundDevice
-from kernels_bench.messages import AskAll, Finished, Step, Task
+from kernels_bench.messages import (
+    AskAll,
+    Examination,
+    Examined,
+    Finished,
+    HarnessFailed,
+    Passed,
+    Rehearsal,
+    Rehearsed,
+    Step,
+    Task,
+)
 from kernels_bench.spec import (
     AttentionSpec,
     Device,
+    Failed,
     Outcome,
     Pages,
     Phase,
@@ -26,6 +39,7 @@ from kernels_bench.spec import (
     Support,
     Timed,
     Variant,
+    Wrong,
 )
 
 if TYPE_CHECKING:
@@ -102,7 +116,7 @@ def refusing(name: str, text: str) -> FakeBackend:
 SDPA, FLEX, SWIFT = FakeBackend("torch_sdpa"), FakeBackend("torch_flex"), FakeBackend("swift")
 """On a CPU the default's order is torch_sdpa, torch_flex, then whoever it does not name."""
 
-OnTask = Callable[[Task], "BenchAnswer | None"]
+OnTask = Callable[[Task], "Finished | OutOfTime | HarnessFailed | None"]
 
 
 @dataclass
@@ -115,6 +129,12 @@ class FakeBench:
     broken: tuple[Broken, ...] = ()
     on_task: OnTask = lambda _: None
     """Hears every task first; an answer of its own is the answer."""
+    readiness: Mapping[str, Readiness] = field(default_factory=dict)
+    """Backend -> how its rehearsal ends, if not well."""
+    verdicts: Mapping[str, Wrong | Failed] = field(default_factory=dict)
+    """Backend -> how its trials end, if it does not pass."""
+    rehearsals: list[Rehearsal] = field(default_factory=list)
+    examinations: list[Examination] = field(default_factory=list)
     tasks: list[Task] = field(default_factory=list)
     """What was measured."""
 
@@ -122,12 +142,38 @@ class FakeBench:
         found = FoundBackends(self.backends, self.broken)
         return survey(found, request.device, request.stack, request.specs, request.phases)
 
+    def rehearse(
+        self,
+        rehearsals: Sequence[Rehearsal],
+        deadline: float | None = None,
+        on_ready: Callable[[int, Readiness], None] = lambda _, __: None,
+    ) -> tuple[Readiness, ...]:
+        self.rehearsals += rehearsals
+        answers = tuple(
+            self.readiness.get(each.entrant.backend, Rehearsed(1.5, 1 << 20)) for each in rehearsals
+        )
+        for index, answer in enumerate(answers):
+            on_ready(index, answer)
+        return answers
+
+    def examine(
+        self,
+        examination: Examination,
+        deadline: float | None = None,
+        on_step: Callable[[Step], None] = lambda _: None,
+    ) -> Examined | OutOfTime | HarnessFailed:
+        self.examinations.append(examination)
+        passed = Passed(plan_waits=False)
+        return Examined(
+            tuple(self.verdicts.get(each.backend, passed) for each in examination.entrants)
+        )
+
     def measure(
         self,
         task: Task,
         deadline: float | None = None,
         on_step: Callable[[Step], None] = lambda _: None,
-    ) -> BenchAnswer:
+    ) -> Finished | OutOfTime | HarnessFailed:
         on_step(Step(None, "prepare"))
         special = self.on_task(task)
         if special is not None:

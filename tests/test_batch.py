@@ -7,9 +7,20 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
-from kernels_bench.batch import Batch, Contents, at_maxima, make_batches, make_contents
+import kernels_bench.batch
+from kernels_bench.batch import (
+    Batch,
+    Contents,
+    at_maxima,
+    bind,
+    draw_contents,
+    empty_output,
+    make_batches,
+    make_contents,
+)
+from kernels_bench.pool import UNOWNED_PAGES, make_pool, page_counts
 from kernels_bench.spec import AttentionSpec, Pages
-from kernels_bench.workload import parse_workload
+from kernels_bench.workload import Request, parse_workload
 
 HOST = torch.device("cpu")
 SPEC = AttentionSpec(4, 2, 8, "bfloat16", num_layers=1, head_dim_v=4)
@@ -50,11 +61,12 @@ def test_the_contents_are_found_through_every_block_table(pages: Pages) -> None:
 
 
 @pytest.mark.parametrize("pages", ALL_PAGES, ids=str)
-def test_page_sets_are_disjoint_shuffled_and_cover_the_pool(pages: Pages) -> None:
+def test_page_sets_are_disjoint_and_shuffled(pages: Pages) -> None:
     batches = make_batches(SPEC, contents_of(), pages, count=3)
     used = [page for batch in batches for page in flat(own_pages(batch))]
     padding_page = len(batches[0].key_cache) - 1
-    assert sorted(used) == list(range(padding_page))
+    assert len(set(used)) == len(used) == padding_page - UNOWNED_PAGES
+    assert max(used) < padding_page
     assert flat(own_pages(batches[0])) != sorted(flat(own_pages(batches[0])))
     if pages.size == 1:  # a set is not one stretch of the pool either
         assert max(flat(own_pages(batches[0]))) > padding_page // 3
@@ -80,7 +92,7 @@ def test_what_lies_behind_the_last_token_is_large_and_finite(
     contents = contents_of(spec)
     (batch,) = make_batches(spec, contents, pages, count=1)
     for cache in (batch.key_cache, batch.value_cache):
-        assert torch.isfinite(cache.float()).all()
+        assert torch.isfinite(cache.float()[flat(own_pages(batch))]).all()
         assert (cache[-1].float() > 100).all()
         for row, own in enumerate(own_pages(batch)):
             for position in range(contents.requests[row].total_tokens, len(own) * 16):
@@ -90,7 +102,52 @@ def test_what_lies_behind_the_last_token_is_large_and_finite(
 def test_a_page_that_is_full_to_its_end_is_followed_by_none() -> None:
     (batch,) = make_batches(SPEC, contents_of(text="q32"), Pages(16), count=1)
     assert batch.block_table.shape == (1, 2)
-    assert (batch.key_cache[:2].float().abs() < 100).all()
+    assert (batch.key_cache[batch.block_table[0]].float().abs() < 100).all()
+
+
+@pytest.mark.parametrize("kv_dtype", [None, "fp8_e4m3", "fp8_e5m2"])
+@pytest.mark.parametrize("pages", [Pages(16), Pages(16, "HND")], ids=str)
+def test_a_few_pages_among_the_others_are_nobody_s_and_hold_nan(
+    pages: Pages, kv_dtype: str | None
+) -> None:
+    spec = replace(SPEC, kv_dtype=kv_dtype)
+    batches = make_batches(spec, contents_of(spec), pages, count=2)
+    named = {page for batch in batches for page in flat(batch.block_table.tolist())}
+    unnamed = set(range(len(batches[0].key_cache))) - named
+    assert len(unnamed) == UNOWNED_PAGES
+    assert min(unnamed) < len(named) // 2
+    for cache in (batches[0].key_cache, batches[0].value_cache):
+        assert cache.float()[sorted(unnamed)].isnan().all()
+        assert not cache.float()[sorted(named)].isnan().any()
+
+
+@pytest.mark.parametrize("pages", ALL_PAGES, ids=str)
+def test_two_contents_share_a_pool(pages: Pages) -> None:
+    """As the scenes of a trial do; the second leaves the pages of the first as they were."""
+    one = contents_of(text="2q1s50_q20")
+    other = draw_contents(SPEC, (Request(7, 33), Request(1, 64)), HOST, seed=1)
+    counts = [sum(page_counts(each.requests, pages)) for each in (one, other)]
+    pool = make_pool(one, sum(counts), pages)
+    shares = torch.split(pool.free, counts)
+    bound = []
+    for contents, share in zip((one, other), shares, strict=True):
+        pool.write(contents, share[None])
+        (table,) = pool.tables(contents.requests, share[None], 4, 64)
+        bound.append(bind(SPEC, contents, pool, table, empty_output(SPEC, contents)))
+    for contents, batch in zip((one, other), bound, strict=True):
+        for row, keys in enumerate(contents.keys):
+            for position in range(0, len(keys), 7):
+                assert torch.equal(token(batch, batch.key_cache, row, position), keys[position])
+        assert (batch.block_table[len(contents.requests) :] == pool.padding_page).all()
+
+
+def test_a_long_draw_is_made_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels_bench.batch, "_DRAWN_AT_ONCE", 7 * 2 * 8)
+    contents = contents_of(text="q50_q33")
+    keys = torch.cat(contents.keys).float()
+    assert keys.shape == (83, 2, 8)
+    assert 0.8 < float(keys.std()) < 1.2
+    assert len(keys.flatten(1).unique(dim=0)) == 83
 
 
 def test_lengths_and_starts() -> None:
@@ -109,9 +166,10 @@ def test_shapes_follow_the_layout_and_the_value_dim() -> None:
     contents = contents_of(text="q20")
     (nhd,) = make_batches(SPEC, contents, Pages(16, "NHD"), count=1)
     (hnd,) = make_batches(SPEC, contents, Pages(16, "HND"), count=1)
-    assert nhd.key_cache.shape == (3, 16, 2, 8)
-    assert nhd.value_cache.shape == (3, 16, 2, 4)
-    assert hnd.key_cache.shape == (3, 2, 16, 8)
+    num_pages = 2 + UNOWNED_PAGES + 1  # those of the request, of nobody, and of padding
+    assert nhd.key_cache.shape == (num_pages, 16, 2, 8)
+    assert nhd.value_cache.shape == (num_pages, 16, 2, 4)
+    assert hnd.key_cache.shape == (num_pages, 2, 16, 8)
     assert nhd.query.shape == (20, 4, 8)
     assert nhd.output.shape == (20, 4, 4)
     assert nhd.output.isnan().all()
@@ -189,6 +247,8 @@ def test_a_second_run_makes_the_same_bits() -> None:
         left, right = getattr(one, field.name), getattr(other, field.name)
         if field.name == "output":
             assert left.isnan().all()
+        elif field.name in ("key_cache", "value_cache"):
+            assert torch.equal(left.view(torch.int16), right.view(torch.int16)), field.name
         elif isinstance(left, torch.Tensor):
             assert torch.equal(left, right), field.name
         else:

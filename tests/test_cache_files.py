@@ -14,7 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from cache_examples import DECISION, DEVICE, MODEL, REJECTED, TIMED
+from cache_examples import (
+    DECISION,
+    DEVICE,
+    MODEL,
+    REJECTED,
+    TIMED,
+    unpack_h100_run,
+    write_schema_1,
+)
 
 import cache
 from cache import (
@@ -24,14 +32,17 @@ from cache import (
     CacheNewerError,
     CacheUnreadableError,
     CacheUnwritableError,
+    MeasurementRow,
     Store,
     database,
+    decision_measurements,
     find_decisions,
     list_decisions,
     reader,
     store,
 )
-from cache.database import APPLICATION_ID, Mode
+from cache.database import APPLICATION_ID, SCHEMA_VERSION, Mode
+from cache.records import TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -96,6 +107,11 @@ BAD_FILES = {
     "header cut": (lambda path: os.truncate(path, 50), CacheCorruptError, "damaged"),
     "another program's": (make_foreign, CacheCorruptError, "not a cache of attn-autotune"),
     "newer": (lambda path: execute(path, "PRAGMA user_version=99"), CacheNewerError, "schema 99"),
+    "of schema 0": (
+        lambda path: execute(path, "PRAGMA user_version=0"),
+        CacheCorruptError,
+        "not a cache",
+    ),
     "without tables": (
         lambda path: execute(path, "DROP TABLE decisions"),
         CacheCorruptError,
@@ -123,6 +139,78 @@ def test_a_bad_file_is_named_and_left_alone(
 
 def test_a_file_without_our_mark_in_its_header_is_not_ours(path: Path) -> None:
     assert path.read_bytes()[68:72] == APPLICATION_ID.to_bytes(4, "big") == b"attn"
+
+
+def count_rows(path: Path) -> dict[str, int]:
+    tables = ("devices", "models", "measurements", "decisions")
+    with closing(sqlite3.connect(path)) as connection:
+        return {
+            table: connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+            for table in tables
+        }
+
+
+def schema_in(path: Path) -> int:
+    with closing(sqlite3.connect(path)) as connection:
+        return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def test_reading_an_old_file_changes_nothing_and_writing_brings_it_up_to_date(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "old.db"
+    write_schema_1(path, DEVICE, MODEL, TIMED, REJECTED, DECISION)
+    before = path.read_bytes()
+    old = decision_measurements(path, DEVICE.key, [TIMED.spec_key])
+    assert path.read_bytes() == before
+    with Store.open(path) as opened:
+        assert opened.measurements(DEVICE.key, [TIMED.spec_key]) == old
+        opened.put_measurements([TIMED])
+        assert opened.measurements(DEVICE.key, [TIMED.spec_key]) == (TIMED, REJECTED)
+    assert [each.decision for each in list_decisions(path)] == [DECISION]
+    assert schema_in(path) == SCHEMA_VERSION
+
+
+def test_what_an_h100_left_before_schema_2_is_read_and_brought_up_to_date(tmp_path: Path) -> None:
+    path = tmp_path / "h100.db"
+    unpack_h100_run(path)
+    decisions, rows = list_decisions(path), count_rows(path)
+    assert schema_in(path) == 1
+    assert (len(decisions), rows["measurements"]) == (4, 1780)
+    with closing(sqlite3.connect(path)) as connection:
+        specs = [key for (key,) in connection.execute("SELECT DISTINCT spec_key FROM measurements")]
+    device = decisions[0].device.key
+    evidence = decision_measurements(path, device, specs)
+    Store.open(path).close()
+    assert schema_in(path) == SCHEMA_VERSION
+    assert (list_decisions(path), count_rows(path)) == (decisions, rows)
+    assert decision_measurements(path, device, specs) == evidence
+    assert len(evidence) == rows["measurements"]
+
+
+def test_a_migration_that_fails_half_way_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "old.db"
+    write_schema_1(path, DEVICE, TIMED)
+    last = TABLES[MeasurementRow].added[2][-1]
+    execute(path, f"ALTER TABLE measurements ADD COLUMN {last} TEXT")
+    before = path.read_bytes()
+    with pytest.raises(CacheUnwritableError, match=f"duplicate column name: {last}"):
+        Store.open(path)
+    assert path.read_bytes() == before
+    assert schema_in(path) == 1
+
+
+def test_an_older_program_refuses_a_file_that_was_brought_up_to_date(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "old.db"
+    write_schema_1(path, DEVICE, MODEL, DECISION)
+    Store.open(path).close()
+    monkeypatch.setattr(database, "SCHEMA_VERSION", 1)
+    with pytest.raises(CacheNewerError, match="schema 2, and this version knows 1; upgrade"):
+        list_decisions(path)
+    with pytest.raises(CacheNewerError, match="schema 2, and this version knows 1; upgrade"):
+        Store.open(path)
 
 
 def test_a_missing_file_is_a_miss_and_is_not_made(tmp_path: Path) -> None:
@@ -252,6 +340,18 @@ def read_only() -> Iterator[Path]:
 def test_a_read_only_folder_is_read(read_only: Path) -> None:
     with unprivileged():
         assert [each.decision for each in list_decisions(read_only)] == [DECISION]
+
+
+def test_an_old_file_in_a_read_only_folder_is_read(read_only: Path) -> None:
+    read_only.unlink()
+    write_schema_1(read_only, DEVICE, MODEL, TIMED, DECISION)
+    read_only.chmod(0o444)
+    with unprivileged():
+        assert [each.decision for each in list_decisions(read_only)] == [DECISION]
+        assert len(decision_measurements(read_only, DEVICE.key, [TIMED.spec_key])) == 1
+        with pytest.raises(CacheUnwritableError, match="is not writable"):
+            Store.open(read_only)
+    assert schema_in(read_only) == 1
 
 
 def test_a_read_only_folder_is_refused_before_anything_is_measured(read_only: Path) -> None:

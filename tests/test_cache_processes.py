@@ -11,7 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cache_examples import DECISION, DEVICE, MODEL, TIMED
+import pytest
+from cache_examples import DECISION, DEVICE, MODEL, TIMED, write_schema_1
 
 import cache
 from cache import Store, decision_measurements, list_decisions
@@ -27,7 +28,7 @@ ROOT = Path(cache.__file__).parents[1]
 
 
 def write_as_rank(rank: int, folder: Path, barrier: Barrier) -> None:
-    """Open a file that is not there yet at the same moment as the other ranks, and write."""
+    """Open a file that is old or not there yet at the same moment as the other ranks, and write."""
     for number in range(ROUNDS):
         barrier.wait(timeout=60)
         with Store.open(folder / "new" / f"{number}.db") as store:
@@ -38,7 +39,13 @@ def write_as_rank(rank: int, folder: Path, barrier: Barrier) -> None:
             store.put_decision(replace(DECISION, why=f"rank {rank}"))
 
 
-def test_eight_ranks_open_a_fresh_file_together(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_old", [False, True], ids=["fresh", "of schema 1"])
+def test_eight_ranks_open_a_file_together(tmp_path: Path, is_old: bool) -> None:
+    old = {"old"} if is_old else set[str]()
+    for number in range(ROUNDS if is_old else 0):
+        path = tmp_path / "new" / f"{number}.db"
+        path.parent.mkdir(exist_ok=True)
+        write_schema_1(path, DEVICE, MODEL, replace(TIMED, key="old"))
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(RANKS)
     ranks = [
@@ -53,7 +60,9 @@ def test_eight_ranks_open_a_fresh_file_together(tmp_path: Path) -> None:
     for number in range(ROUNDS):
         path = tmp_path / "new" / f"{number}.db"
         rows = decision_measurements(path, DEVICE.key, [TIMED.spec_key])
-        assert {row.key for row in rows} == {f"{r}.{n}" for r in range(RANKS) for n in range(ROWS)}
+        new = {f"{rank}.{row}" for rank in range(RANKS) for row in range(ROWS)}
+        assert {row.key for row in rows} == new | old
+        assert all(row.rounds_us == TIMED.rounds_us for row in rows if row.key in new)
         assert len(list_decisions(path)) == 1
     assert not list((tmp_path / "new").glob("*-journal"))
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
-from cache_examples import DEVICE, MODEL, REJECTED, TIMED
+from cache_examples import DECISION, DEVICE, MODEL, REJECTED, TIMED, write_schema_1
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,6 +22,7 @@ from cache import (
     decision_measurements,
     list_decisions,
 )
+from cache.database import SCHEMA_VERSION
 from cache.records import TABLES, columns_of
 from cache.schema import MIGRATIONS
 
@@ -99,3 +102,24 @@ def test_each_migration_raises_the_version(path: Path) -> None:
         applied = MIGRATIONS.applied(store._database)
         assert store._database.execute("PRAGMA user_version").fetchone() == (len(applied),)
         assert not MIGRATIONS.pending(store._database)
+
+
+def test_of_a_schema_1_file_everything_but_the_later_columns_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "old.db"
+    write_schema_1(path, DEVICE, MODEL, TIMED, REJECTED, DECISION)
+    (found,) = list_decisions(path)
+    assert (found.decision, found.device, found.model) == (DECISION, DEVICE, MODEL)
+    later = dict.fromkeys(TABLES[MeasurementRow].added[2])
+    old = (dataclasses.replace(TIMED, **later), REJECTED)
+    assert decision_measurements(path, DEVICE.key, [TIMED.spec_key]) == old != (TIMED, REJECTED)
+
+
+@pytest.mark.parametrize("kind", TABLES)
+def test_it_is_known_which_columns_a_schema_1_file_has(tmp_path: Path, kind: type) -> None:
+    path = tmp_path / "old.db"
+    write_schema_1(path)
+    table = TABLES[kind]
+    with closing(sqlite3.connect(path)) as connection:
+        found = {name for _, name, *_ in connection.execute(f"PRAGMA table_info({table.name})")}
+    assert found - {"id"} == {name for name in columns_of(kind) if table.term(name, 1) != "NULL"}
+    assert {table.term(name, SCHEMA_VERSION) for name in columns_of(kind)} & {"NULL"} == set()

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
 
+from cache_examples import unpack_h100_run
 from cli_runs import run, run_json
 from fakes import FULL, H100_FOUND, WINDOW, FakeBackend, FakeBench, make_model, refusing
 
-from autotune._store import Store, decision_measurements, list_decisions
+from autotune._store import MeasurementRow, Store, decision_measurements, list_decisions
 from autotune.keys import spec_keys_of
 from autotune.profiles import BALANCED
 from autotune.tuner import Job, warm
 from autotune.wishes import Wishes
-from kernels_bench.bench import Answer
-from kernels_bench.messages import Finished, Task
+from kernels_bench.messages import Finished, Rehearsed, Task
 from kernels_bench.spec import Failed, Outcome, Timed, Wrong
 
 BACKENDS = (
@@ -29,8 +31,14 @@ OUTCOMES: dict[str, Outcome] = {
     "zeros:plain": Wrong("values", 1.0, 0.01),
 }
 
+READINESS = {
+    "slow": Rehearsed(0.53, None),
+    "flash_attn": Rehearsed(4.25, 3 << 20),
+    "swift": Rehearsed(61.25, 394 << 20),
+}
 
-def answer(task: Task) -> Answer | None:
+
+def answer(task: Task) -> Finished:
     outcomes = {**OUTCOMES}
     if task.workload.text == "q8k":
         outcomes["slow:two"] = Failed("memory", "out of memory")
@@ -40,8 +48,20 @@ def answer(task: Task) -> Answer | None:
 def tune(file: Path, max_model_len: int = 131072) -> None:
     model = make_model(FULL, WINDOW, max_model_len=max_model_len)
     with Store.open(file) as store:
-        bench = FakeBench({}, BACKENDS, on_task=answer)
+        bench = FakeBench({}, BACKENDS, on_task=answer, readiness=READINESS)
         warm(Job(model, H100_FOUND, BALANCED, Wishes("any")), store, bench)
+
+
+def stored_rows(file: Path) -> tuple[MeasurementRow, ...]:
+    (stored,) = list_decisions(file)
+    specs = spec_keys_of(stored.model.fingerprint)
+    return decision_measurements(file, stored.device.key, specs)
+
+
+def table(said: str, title: str) -> list[str]:
+    """Its lines under the heads of the columns, with single spaces."""
+    lines = iter(said.partition(f"\n{title} ")[2].splitlines()[2:])
+    return [" ".join(line.split()) for line in takewhile(lambda line: line[:1] == " ", lines)]
 
 
 def blocks(said: str) -> list[list[list[str]]]:
@@ -61,8 +81,7 @@ def test_times_stand_by_workload_the_fastest_first(file: Path) -> None:
     tune(file)
     said = run("cache", "show", "1").stdout
     found = blocks(said)
-    (stored,) = list_decisions(file)
-    rows = decision_measurements(file, stored.device.key, spec_keys_of(stored.model.fingerprint))
+    rows = stored_rows(file)
     timed = {(row.spec_key, row.workload) for row in rows if row.outcome == "timed"}
     assert len(found) == len(timed) > 10
     for block in found:
@@ -109,8 +128,7 @@ def test_the_decision_comes_first(file: Path) -> None:
 def test_outcomes_of_other_versions_are_left_out_of_the_tables_alone(file: Path) -> None:
     tune(file)
     shown = run("cache", "show", "1").stdout
-    (stored,) = list_decisions(file)
-    rows = decision_measurements(file, stored.device.key, spec_keys_of(stored.model.fingerprint))
+    rows = stored_rows(file)
     other = [
         replace(rows[-1], key='{"n":1}', versions='{"torch":"1.0"}'),
         replace(rows[-1], key='{"n":2}', method=0),
@@ -135,3 +153,74 @@ def test_outcomes_of_another_maximum_are_another_decision_s(file: Path) -> None:
     assert more > 0
     line = f"  {more} outcomes of other versions or maxima are left out; --json has them\n"
     assert run("cache", "show", "1").stdout.replace(line, "") == shown
+
+
+def test_what_a_start_pays_stands_by_candidate_the_slowest_to_compile_first(file: Path) -> None:
+    tune(file)
+    rows = stored_rows(file)
+    flash = next(row for row in rows if row.backend == "flash_attn" and row.outcome == "timed")
+    with Store.open(file) as store:
+        store.put_measurements([replace(flash, plan_waits=True, compile_s=9.96)])
+    assert table(run("cache", "show", "1").stdout, "What a start pays") == [
+        "swift:plain 61 s 394 MiB",
+        "flash_attn:fa3 10 s 3 MiB yes",
+        "slow:one 0.53 s",
+        "slow:two 0.53 s",
+    ]
+
+
+def test_what_speaks_against_numbers_is_told_with_its_places(file: Path) -> None:
+    tune(file)
+    assert table(run("cache", "show", "1").stdout, "Health") == []
+    hot, shared = "slowed down by heat", "two others use the GPU"
+    changed = [
+        replace(row, voided_rounds=2, warnings=json.dumps([hot, shared]))
+        if row.workload == "q8k"
+        else replace(row, voided_rounds=1, warnings=json.dumps([shared]))
+        for row in stored_rows(file)
+        if row.outcome == "timed" and row.workload in ("q8k", "16q4s4k")
+    ]
+    with Store.open(file) as store:
+        store.put_measurements(changed)
+    assert sorted(table(run("cache", "show", "1").stdout, "Health")) == [
+        "1 round thrown away full 16q4s4k, window 16q4s4k",
+        "2 rounds thrown away full q8k, window q8k",
+        f"{hot} full q8k, window q8k",
+        f"{shared} full q8k, full 16q4s4k, window q8k, window 16q4s4k",
+    ]
+
+
+def test_what_concerns_every_workload_is_not_told_one_by_one(file: Path) -> None:
+    tune(file)
+    timed = [row for row in stored_rows(file) if row.outcome == "timed"]
+    with Store.open(file) as store:
+        store.put_measurements(replace(row, warnings='["a guest"]') for row in timed)
+    count = len({(row.spec_key, row.workload) for row in timed})
+    assert table(run("cache", "show", "1").stdout, "Health") == [f"a guest all {count}"]
+
+
+def test_json_has_the_rounds_and_the_start(file: Path) -> None:
+    tune(file)
+    timed = next(row for row in stored_rows(file) if row.backend == "swift")
+    with Store.open(file) as store:
+        store.put_measurements([replace(timed, rounds_us="[20.5, 21.0]")])
+    rows = run_json("cache", "show", "1")["measurements"]
+    (found,) = [row for row in rows if row.get("rounds_us")]
+    assert found["rounds_us"] == [20.5, 21.0]
+    assert (found["compile_s"], found["workspace_bytes"]) == (61.25, 394 << 20)
+    assert found["health"] == {"warnings": [], "voided_rounds": 0}
+
+
+def test_a_file_from_before_schema_2_is_shown_without_what_nobody_recorded(file: Path) -> None:
+    unpack_h100_run(file)
+    before = file.read_bytes()
+    said = run("cache", "show", "1").stdout
+    assert said.startswith("decision 1: flash_attn:fa3@vllm, pages of 16 tokens (NHD)\n")
+    assert len(blocks(said)) == 24
+    assert table(said, "Ranking")
+    assert (table(said, "What a start pays"), table(said, "Health")) == ([], [])
+    outcomes = run_json("cache", "show", "1")["measurements"]
+    decode = next(row for row in outcomes if row["phase"] == "decode")
+    assert decode["captured_len"] == 131072
+    assert [row for row in outcomes if row.keys() & {"compile_s", "health", "rounds_us"}] == []
+    assert file.read_bytes() == before

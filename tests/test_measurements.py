@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
+import pytest
 from fakes import FULL
 
 from autotune.measurements import print_measurements
 from autotune.run import Observed
+from autotune.text import mebibytes_text, seconds_text
 from kernels_bench.candidates import Answer
-from kernels_bench.spec import Failed, Outcome, Pages, Phase, Support, Timed, Variant, Wrong
-
-if TYPE_CHECKING:
-    import pytest
+from kernels_bench.spec import Failed, Health, Outcome, Pages, Phase, Support, Timed, Variant, Wrong
 
 
 def observed(outcomes: dict[str, Outcome], workload: str = "8q1s1k") -> list[Observed]:
@@ -65,3 +64,59 @@ def test_a_workload_that_nobody_finished_is_shown_as_well(
     )
     assert ["full", "q8k", "nobody", "0", "of", "6"] in lines
     assert len([line for line in lines if line[2:3] == ["a:v:"]]) == 1
+
+
+def notes(capsys: pytest.CaptureFixture[str], items: list[Observed]) -> list[str]:
+    """What stands below the table."""
+    print_measurements(items)
+    lines = capsys.readouterr().out.splitlines()
+    return [line for line in lines[2:] if not line.startswith(" ")]
+
+
+def test_a_start_that_costs_little_is_not_told(capsys: pytest.CaptureFixture[str]) -> None:
+    cheap = replace(timed(1.0), compile_s=29.9, workspace_bytes=255 << 20)
+    assert notes(capsys, observed({"a": cheap, "b": timed(2.0)})) == []
+
+
+def test_a_start_that_costs_much_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    costly: dict[str, Outcome] = {
+        "a": timed(1.0),
+        "flashinfer": replace(timed(1.0), compile_s=61.25, workspace_bytes=394 << 20),
+        "c": replace(timed(1.0), compile_s=4920.0),
+        "d": replace(timed(1.0), workspace_bytes=256 << 20),
+        "e": Failed("compile", "no compiler"),
+    }
+    less = dict.fromkeys(costly, timed(1.0))
+    assert notes(capsys, observed(costly) + observed({**less}, "q8k")) == [
+        "flashinfer:v: compiled in 61 s, takes 394 MiB beside the KV cache",
+        "c:v: compiled in 4920 s",
+        "d:v: takes 256 MiB beside the KV cache",
+    ]
+
+
+def test_all_warnings_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    shared, hot = "two others use the GPU", "slowed down by heat"
+    ill = replace(timed(1.0), health=Health((shared,)))
+    worse = replace(timed(1.0), health=Health((shared, hot), voided_rounds=2))
+    items = observed({"a": ill, "b": ill}) + observed({"a": worse, "b": worse}, "q8k")
+    told = [f"warning: {shared} (2 workloads); {hot} (1 workload)"]
+    assert notes(capsys, items) == told
+    many: dict[str, Outcome] = {**MANY, "a": worse, "f": ill}
+    assert notes(capsys, items + observed(many, "q1")) == [
+        f"warning: {shared} (3 workloads); {hot} (2 workloads)"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.004, "0.004 s"), (4.25, "4.2 s"), (9.6, "10 s"), (4920.0, "4920 s")]
+)
+def test_seconds_are_told_in_plain_digits(seconds: float, text: str) -> None:
+    assert seconds_text(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "text"),
+    [(0, "0 MiB"), (4096, "< 1 MiB"), (394 << 20, "394 MiB"), (12 << 30, "12288 MiB")],
+)
+def test_a_workspace_that_rounds_to_nothing_is_something(size_bytes: int, text: str) -> None:
+    assert mebibytes_text(size_bytes) == text

@@ -130,13 +130,38 @@ def test_one_missing_measurement_makes_the_whole_step_missing() -> None:
 def test_a_step_as_the_measuring_process_takes_it() -> None:
     plan = plan_of(make_model(replace(FULL, page_size=32)), SDPA, FLEX)
     step = plan.steps[0]
-    task = plan.task(step)
+    entrants = tuple(answer.entrant for answer in step.answers)
+    task = plan.task(step, entrants)
     assert (task.device, task.torch_device, task.rules) == (CPU, "cpu", CPU_RULES)
     assert task.max_model_len == plan.situation.model.max_model_len
     assert (task.spec, task.workload) == (step.spec, step.workload)
     assert [entrant.label for entrant in task.entrants] == list(step.labels)
     assert {entrant.pages for entrant in task.entrants} == {Pages(32)}
     assert isinstance(task.entrants[0], Entrant)
+
+
+def test_a_backend_races_its_first_four_variants_that_can_run() -> None:
+    names = ("a", "b", "c", "d", "e", "f")
+    many = FakeBackend("torch_flex", names, refusals={Phase.DECODE: ()})
+    plan = plan_of(make_model(FULL, WINDOW), SDPA, many)
+    first_four = tuple(f"torch_flex:{name}" for name in names[:4])
+    assert {step.labels for step in plan.steps} == {("torch_sdpa:plain", *first_four)}
+    texts = reasons(make_model(FULL), ANY, SDPA, many)
+    assert texts == {"variants: 4 others of torch_flex come before it"}
+
+
+def test_without_somebody_the_others_keep_their_steps() -> None:
+    plan = plan_of(make_model(FULL, WINDOW), SDPA, FLEX)
+    flex = {(FULL, "torch_flex:plain", Pages(16))}
+    rest = plan.without(flex)
+    assert {step.labels for step in rest.steps if step.spec == FULL} == {("torch_sdpa:plain",)}
+    assert {len(step.labels) for step in rest.steps if step.spec == WINDOW} == {2}
+    everybody = {
+        (spec, label, Pages(16))
+        for spec in (FULL, WINDOW)
+        for label in ("torch_sdpa:plain", "torch_flex:plain")
+    }
+    assert plan.without(everybody).steps == ()
 
 
 def test_a_pinned_page_size_that_is_not_offered_is_a_refusal() -> None:

@@ -12,15 +12,9 @@ from fakes import candidate, timed
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autotune.policy import (
-    PROMOTION_MARGIN,
-    Candidate,
-    Evidence,
-    NoVerdict,
-    Verdict,
-    decide,
-)
+from autotune.policy import Candidate, Evidence, NoVerdict, Verdict, decide
 from kernels_bench.spec import Failed, Outcome, Timed, Wrong
+from kernels_bench.standings import PROMOTION_MARGIN, REPLACE_MARGIN
 
 SDPA, FLEX, ALPHA, BETA = map(candidate, ("torch_sdpa", "torch_flex", "alpha", "beta"))
 ORDER = ("torch_sdpa", "torch_flex")
@@ -36,9 +30,13 @@ def on(workload: str, outcomes: Mapping[Candidate, Outcome | float]) -> tuple[Ev
     )
 
 
-def verdict_of(evidence: Sequence[Evidence], weights: Mapping[str, float] | None = None) -> Verdict:
+def verdict_of(
+    evidence: Sequence[Evidence],
+    weights: Mapping[str, float] | None = None,
+    standing: Candidate | None = None,
+) -> Verdict:
     workloads = {item.workload for item in evidence}
-    verdict = decide(evidence, weights or dict.fromkeys(workloads, 1.0), ORDER)
+    verdict = decide(evidence, weights or dict.fromkeys(workloads, 1.0), ORDER, standing)
     assert isinstance(verdict, Verdict)
     return verdict
 
@@ -199,11 +197,213 @@ def test_variants_of_the_default_stay_in_their_own_order() -> None:
     assert verdict_of(evidence).incumbent == padded
 
 
+def test_an_eager_call_takes_as_long_as_the_slower_of_device_and_host() -> None:
+    eager = {
+        SDPA: replace(timed(50.0), call_us=10.0),
+        FLEX: replace(timed(30.0), call_us=45.0),
+        ALPHA: replace(timed(20.0), call_us=60.0),
+    }
+    verdict = verdict_of(on("a", eager))
+    assert verdict.winner.candidate == FLEX
+    scores = {r.candidate: r.score for r in verdict.ranking}
+    assert scores == {SDPA: 1.0, FLEX: pytest.approx(0.9), ALPHA: pytest.approx(1.2)}
+
+
+def test_a_graph_spares_the_host() -> None:
+    def captured(gpu_us: float, call_us: float) -> Timed:
+        return replace(timed(gpu_us), call_us=call_us, is_captured=True)
+
+    verdict = verdict_of(on("a", {SDPA: captured(50.0, 10.0), FLEX: captured(30.0, 900.0)}))
+    assert verdict.winner.candidate == FLEX
+    assert verdict.winner.score == pytest.approx(0.6)
+
+
+def test_whether_a_graph_holds_the_call_is_asked_workload_by_workload() -> None:
+    slow_to_call = replace(timed(30.0), call_us=100.0)
+    evidence = on("decode", {SDPA: 50, FLEX: replace(slow_to_call, is_captured=True)})
+    evidence += on("prefill", {SDPA: 50, FLEX: slow_to_call})
+    assert verdict_of(evidence).winner.candidate == SDPA
+    assert verdict_of(evidence, {"decode": 1.0}).winner.score == pytest.approx(30 / 50)
+    assert decide(evidence, {"prefill": 1.0}, ORDER) == decide(
+        on("decode", {SDPA: 50, FLEX: 100}) + on("prefill", {SDPA: 50, FLEX: 100}),
+        {"prefill": 1.0},
+        ORDER,
+    )
+
+
+def test_a_host_that_dominates_is_as_noisy_as_the_device() -> None:
+    quiet, noisy = (replace(timed(10.0, noise), call_us=95.0) for noise in (0.001, 0.2))
+    assert verdict_of(on("a", {SDPA: 100, FLEX: quiet})).winner.candidate == FLEX
+    assert verdict_of(on("a", {SDPA: 100, FLEX: noisy})).winner.candidate == SDPA
+
+
+@pytest.mark.parametrize(("samples", "t_99"), [(5, 3.747), (8, 2.998), (15, 2.624)])
+def test_the_bound_is_student_s(samples: int, t_99: float) -> None:
+    few = replace(timed(80.0, noise=0.01), samples=samples)
+    sampled = {SDPA: replace(timed(100.0), samples=samples), FLEX: few}
+    expected = t_99 * 0.8 * 1.253 * 0.01 / samples**0.5
+    assert verdict_of(on("a", sampled)).winner.bound == pytest.approx(expected, rel=1e-3)
+
+
+def test_the_same_gain_is_clear_in_fifteen_rounds_and_not_in_five() -> None:
+    def gain(samples: int) -> Candidate:
+        times = {SDPA: timed(100.0, 0.02), FLEX: timed(97.7, 0.02)}
+        sampled = {who: replace(time, samples=samples) for who, time in times.items()}
+        return verdict_of(on("a", sampled)).winner.candidate
+
+    assert (gain(5), gain(15)) == (SDPA, FLEX)
+
+
+@pytest.mark.parametrize("samples", [1, 2])
+def test_who_was_sent_home_delays_nobody_else(samples: int) -> None:
+    home = replace(timed(130.0, noise=0.02), samples=samples)
+    evidence = on("a", {SDPA: 100, FLEX: 90, ALPHA: home}) + on(
+        "b", {SDPA: 100, FLEX: 90, ALPHA: 85}
+    )
+    with_it = verdict_of(evidence)
+    without = verdict_of([item for item in evidence if item.candidate != ALPHA])
+    assert with_it.winner == without.winner
+    assert with_it.winner.candidate == FLEX
+    assert verdict_of(evidence, standing=ALPHA).winner == without.winner
+
+
+@pytest.mark.parametrize("samples", [1, 2])
+def test_who_was_sent_home_once_may_still_win_where_it_counts(samples: int) -> None:
+    home = replace(timed(130.0, noise=0.02), samples=samples)
+    evidence = on("a", {SDPA: 100, FLEX: home}) + on("b", {SDPA: 100, FLEX: 50})
+    verdict = verdict_of(evidence, {"a": 1, "b": 9})
+    assert verdict.winner.candidate == FLEX
+    raced = on("a", {SDPA: 100, FLEX: 130}) + on("b", {SDPA: 100, FLEX: 50})
+    assert verdict.winner.bound > verdict_of(raced, {"a": 1, "b": 9}).winner.bound
+
+
+def test_a_default_with_few_samples_makes_everybody_s_ratio_uncertain() -> None:
+    home = replace(timed(100.0, noise=0.04), samples=2)
+    assert verdict_of(on("a", {SDPA: timed(100.0), FLEX: 93})).winner.candidate == FLEX
+    assert verdict_of(on("a", {SDPA: home, FLEX: 93})).winner.candidate == SDPA
+
+
+def quiet(times_us: Mapping[Candidate, float]) -> tuple[Evidence, ...]:
+    return on("a", {who: timed(us, noise=1e-6) for who, us in times_us.items()})
+
+
+@pytest.mark.parametrize(("us", "winner"), [(77.7, FLEX), (77.5, ALPHA), (90.0, FLEX)])
+def test_a_stored_winner_yields_to_three_percent(us: float, winner: Candidate) -> None:
+    verdict = verdict_of(quiet({SDPA: 100, FLEX: 80, ALPHA: us}), standing=FLEX)
+    assert verdict.winner.candidate == winner
+
+
+def test_a_kept_winner_says_who_was_better_and_by_how_much() -> None:
+    verdict = verdict_of(quiet({SDPA: 100, FLEX: 80, ALPHA: 78}), standing=FLEX)
+    assert verdict.why == (
+        "kept: torch_flex:plain, the stored winner; alpha:plain costs 2.5% (±0.0%) less"
+        " over 1 workload, replacing it needs 3% and a clear 99 % bound"
+    )
+    assert [r.candidate for r in verdict.ranking] == [FLEX, ALPHA, SDPA]
+    assert verdict.speedup_vs_default == pytest.approx(1.25)
+
+
+def test_noise_larger_than_the_gain_keeps_the_stored_winner() -> None:
+    noisy = {who: timed(us, noise=0.05) for who, us in {SDPA: 100, FLEX: 80, ALPHA: 77}.items()}
+    verdict = verdict_of(on("a", noisy), standing=FLEX)
+    assert verdict.winner.candidate == FLEX
+    assert verdict.why.startswith(
+        "kept: torch_flex:plain, the stored winner; alpha:plain costs 3.7%"
+    )
+
+
+def test_a_stored_winner_that_wins_again_needs_no_hysteresis() -> None:
+    evidence = quiet({SDPA: 100, FLEX: 80, ALPHA: 90})
+    assert verdict_of(evidence, standing=FLEX) == verdict_of(evidence)
+
+
+def test_a_stored_winner_no_longer_clear_of_the_default_is_kept() -> None:
+    verdict = verdict_of(on("a", {SDPA: 100, FLEX: 100.4}), standing=FLEX)
+    assert verdict.winner.candidate == FLEX
+    assert verdict.incumbent == SDPA
+    assert verdict.speedup_vs_default < 1
+    assert verdict.why.startswith(
+        "kept: torch_flex:plain, the stored winner, costs 0.4% (±0.9%) more"
+    )
+    assert "than the default torch_sdpa:plain over 1 workload" in verdict.why
+
+
+def test_a_stored_winner_slower_than_the_default_beyond_noise_goes_without_a_margin() -> None:
+    evidence = on("a", {SDPA: 100, FLEX: 101.5})
+    verdict = verdict_of(evidence, standing=FLEX)
+    assert verdict.winner.candidate == SDPA
+    assert verdict == verdict_of(evidence)
+    faster = verdict_of(on("a", {SDPA: 100, FLEX: 101.5, ALPHA: 80}), standing=FLEX)
+    assert faster.winner.candidate == ALPHA
+
+
+def test_a_default_that_won_before_yields_to_three_percent_too() -> None:
+    evidence = quiet({SDPA: 100, FLEX: 97.5})
+    assert verdict_of(evidence).winner.candidate == FLEX
+    kept = verdict_of(evidence, standing=SDPA)
+    assert kept.winner.candidate == SDPA
+    assert kept.why.startswith("kept: torch_sdpa:plain, the stored winner; torch_flex:plain costs")
+    assert verdict_of(quiet({SDPA: 100, FLEX: 96.5}), standing=SDPA).winner.candidate == FLEX
+
+
+@pytest.mark.parametrize("spoiled", [FAILED, WRONG, None])
+def test_a_stored_winner_that_is_out_has_no_say(spoiled: Outcome | None) -> None:
+    second = {SDPA: 100.0, ALPHA: 79.0} | ({} if spoiled is None else {FLEX: spoiled})
+    evidence = on("a", {SDPA: 100, FLEX: 80, ALPHA: 79}) + on("b", second)
+    assert verdict_of(evidence, standing=FLEX) == verdict_of(evidence)
+    assert verdict_of(evidence, standing=FLEX).winner.candidate == ALPHA
+
+
+def test_replacements_within_a_percent_go_by_the_default_s_order() -> None:
+    times = {SDPA: 100.0, FLEX: 70.5, ALPHA: 70.3, BETA: 80.0}
+    assert verdict_of(quiet(times), standing=BETA).winner.candidate == FLEX
+    # FLEX is within a percent of ALPHA, but not three below BETA.
+    times = {SDPA: 100.0, FLEX: 78.0, ALPHA: 77.5, BETA: 80.0}
+    replaced = verdict_of(quiet(times), standing=BETA)
+    assert replaced.winner.candidate == ALPHA
+    assert replaced.why.startswith("alpha:plain costs 22.5%")
+
+
+@pytest.mark.parametrize(
+    ("waiting", "told"),
+    [
+        ((FLEX,), "; planning torch_flex:plain waits for the device"),
+        ((SDPA,), "; planning torch_sdpa:plain waits for the device"),
+        ((SDPA, FLEX), "; planning torch_flex:plain and torch_sdpa:plain waits for the device"),
+    ],
+)
+def test_a_plan_that_waits_is_told_of_the_winner_and_the_default(
+    waiting: tuple[Candidate, ...], told: str
+) -> None:
+    times = {
+        who: replace(timed(us), plan_waits=who in waiting)
+        for who, us in {SDPA: 100, FLEX: 80, ALPHA: 90}.items()
+    }
+    verdict = verdict_of(on("a", times))
+    assert verdict.why.endswith(f"{told}, what that drains is in no cost")
+    assert verdict.winner.score == pytest.approx(0.8)
+
+
+def test_a_plan_that_waits_is_not_told_of_others() -> None:
+    others = on("a", {SDPA: 100, FLEX: 80, ALPHA: replace(timed(90.0), plan_waits=True)})
+    assert verdict_of(others).why == verdict_of(on("a", {SDPA: 100, FLEX: 80, ALPHA: 90})).why
+
+
+def time_taken(
+    gpu_us: float, host_ratio: float, plan_us: float, noise: float, samples: int, is_captured: bool
+) -> Timed:
+    call_us = gpu_us * host_ratio
+    return Timed(gpu_us, call_us, plan_us, noise, samples, 0.5, is_captured=is_captured)
+
+
 TIMES = st.builds(
-    timed,
+    time_taken,
     st.floats(0.1, 1e7),
-    noise=st.floats(0, 1),
-    plan_us=st.floats(0, 1e5),
+    st.floats(0.1, 10),
+    st.floats(0, 1e5),
+    st.floats(0, 1),
+    st.integers(1, 40),
+    st.booleans(),
 )
 OUTCOMES = st.one_of(TIMES, TIMES, TIMES, st.sampled_from([FAILED, WRONG]))
 EVIDENCE = st.dictionaries(
@@ -222,7 +422,12 @@ def scaled(item: Evidence, factor: float) -> Evidence:
     if not isinstance(item.outcome, Timed):
         return item
     outcome = item.outcome
-    slower = replace(outcome, gpu_us=outcome.gpu_us * factor, plan_us=outcome.plan_us * factor)
+    slower = replace(
+        outcome,
+        gpu_us=outcome.gpu_us * factor,
+        call_us=outcome.call_us * factor,
+        plan_us=outcome.plan_us * factor,
+    )
     return replace(item, outcome=slower)
 
 
@@ -278,3 +483,37 @@ def test_the_order_of_the_evidence_does_not_matter(
     first = decide(sorted(evidence, key=workload), weights, ORDER)
     second = decide(sorted(shuffled, key=workload), weights, ORDER)
     assert first == second
+
+
+STANDING = st.sampled_from([SDPA, FLEX, ALPHA, BETA])
+
+
+@given(EVIDENCE, WEIGHTS, STANDING)
+def test_a_stored_winner_is_replaced_only_for_a_reason(
+    evidence: tuple[Evidence, ...], weights: dict[str, int], standing: Candidate
+) -> None:
+    match decide(evidence, weights, ORDER, standing):
+        case Verdict(winner=winner, ranking=ranking, incumbent=incumbent):
+            held = next((r for r in ranking if r.candidate == standing), None)
+            if held is None:
+                assert decide(evidence, weights, ORDER, standing) == decide(
+                    evidence, weights, ORDER
+                )
+            elif held is not winner and held.score - held.bound <= 1:
+                assert winner.candidate != incumbent
+                assert winner.score <= held.score * (1 - REPLACE_MARGIN)
+        case NoVerdict():
+            assert isinstance(decide(evidence, weights, ORDER), NoVerdict)
+
+
+@given(EVIDENCE, WEIGHTS, st.none() | STANDING)
+def test_a_winner_stands_in_the_next_run(
+    evidence: tuple[Evidence, ...], weights: dict[str, int], standing: Candidate | None
+) -> None:
+    match decide(evidence, weights, ORDER, standing):
+        case Verdict(winner=winner):
+            again = decide(evidence, weights, ORDER, winner.candidate)
+            assert isinstance(again, Verdict)
+            assert again.winner == winner
+        case NoVerdict():
+            pass

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
+from collections import Counter
+from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from cache_examples import PROVENANCE
+from cache_examples import PROVENANCE, unpack_h100_run
 from fakes import CPU, FULL, H100, WINDOW, candidate, make_model, timed
 from hypothesis import given
 from hypothesis import strategies as st
 
 from autotune import records
-from autotune._store import MeasurementRow, StoredDecision
+from autotune._store import (
+    MeasurementRow,
+    StoredDecision,
+    decision_measurements,
+    list_decisions,
+)
 from autotune.decision import Decision
 from autotune.keys import Question, spec_keys_of
 from autotune.models import spec_key
-from autotune.payload import measurement_payload
+from autotune.payload import measurement_payload, timed_payload
 from autotune.policy import Candidate, Ranked
 from autotune.records import Place
 from kernels_bench.candidates import Entrant
@@ -23,6 +33,7 @@ from kernels_bench.method import METHOD
 from kernels_bench.spec import (
     Device,
     Failed,
+    Health,
     Outcome,
     Pages,
     Phase,
@@ -62,8 +73,26 @@ def row_of(outcome: Outcome) -> MeasurementRow:
 
 
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
+COUNTS = st.integers(0, 2**40)
+HEALTHS = st.builds(
+    Health, st.lists(st.text()).map(tuple), COUNTS, st.none() | COUNTS, st.none() | COUNTS
+)
 OUTCOMES = st.one_of(
-    st.builds(Timed, NUMBERS, NUMBERS, NUMBERS, NUMBERS, st.integers(0, 10**6), NUMBERS),
+    st.builds(
+        Timed,
+        NUMBERS,
+        NUMBERS,
+        NUMBERS,
+        NUMBERS,
+        COUNTS,
+        NUMBERS,
+        st.booleans(),
+        st.booleans(),
+        NUMBERS,
+        st.none() | COUNTS,
+        st.lists(NUMBERS).map(tuple),
+        HEALTHS,
+    ),
     st.builds(Rejected, st.lists(st.builds(Reason, st.text(), st.text())).map(tuple)),
     st.builds(Wrong, st.text(), NUMBERS, NUMBERS),
     st.builds(
@@ -110,6 +139,9 @@ FAILED = row_of(Failed("crash", "killed"))
         replace(TIMED, outcome="guessed"),
         replace(TIMED, gpu_us=None),
         replace(TIMED, samples=None),
+        replace(TIMED, warnings="{broken"),
+        replace(TIMED, warnings='"one text"'),
+        replace(TIMED, warnings="[3]"),
         replace(REJECTED, reasons=None),
         replace(REJECTED, reasons="{broken"),
         replace(REJECTED, reasons="3"),
@@ -122,6 +154,89 @@ FAILED = row_of(Failed("crash", "killed"))
 )
 def test_a_damaged_row_is_no_outcome(row: MeasurementRow) -> None:
     assert records.outcome_of(row) is None
+
+
+@pytest.mark.parametrize("damaged", ["[41.5,", "3", '["41.5"]', "[null]", "[true]"])
+def test_rounds_that_cannot_be_read_cost_no_time(damaged: str) -> None:
+    assert records.outcome_of(replace(TIMED, rounds_us=damaged)) == timed(1.0)
+
+
+SOUND = replace(
+    timed(41.5),
+    is_captured=True,
+    plan_waits=True,
+    compile_s=61.25,
+    workspace_bytes=394 << 20,
+    rounds_us=(41.5, 42.0),
+    health=Health(("the clock moved by 7%",), 2, 1980, 54),
+)
+"""A time with everything about it."""
+
+
+def test_everything_about_a_time_has_a_column() -> None:
+    row = row_of(SOUND)
+    assert (row.captured, row.plan_waits, row.compile_s) == (True, True, 61.25)
+    assert (row.workspace_bytes, row.rounds_us) == (394 << 20, "[41.5, 42.0]")
+    assert (row.voided_rounds, row.clock_mhz, row.temperature_c) == (2, 1980, 54)
+    assert row.warnings == '["the clock moved by 7%"]'
+    assert (row_of(timed(1.0)).rounds_us, row_of(timed(1.0)).warnings) == ("[]", "[]")
+    assert (WRONG.captured, WRONG.compile_s, WRONG.rounds_us, WRONG.warnings) == (None,) * 4
+
+
+def test_json_has_a_time_under_the_same_names_from_a_row_and_from_a_run() -> None:
+    ran, stored = timed_payload(SOUND), measurement_payload(row_of(SOUND))
+    assert json.loads(json.dumps(ran))["health"] == stored["health"] == {
+        "warnings": ["the clock moved by 7%"],
+        "voided_rounds": 2,
+        "clock_mhz": 1980,
+        "temperature_c": 54,
+    }  # fmt: skip
+    assert stored["rounds_us"] == [41.5, 42.0]
+    assert "rounds_us" not in ran
+    assert {name: stored[name] for name in ran if name != "health"} == {
+        name: value for name, value in ran.items() if name != "health"
+    }
+    assert "health" not in measurement_payload(WRONG)
+    damaged = replace(row_of(SOUND), rounds_us="[41", warnings="[3")
+    assert measurement_payload(damaged)["rounds_us"] == "[41"
+    assert measurement_payload(damaged)["health"]["warnings"] == "[3"
+
+
+def without_what_schema_2_added(row: MeasurementRow) -> MeasurementRow:
+    """As a file of schema 1 has it."""
+    return replace(
+        row, captured=None, captured_len=None, plan_waits=None, compile_s=None,
+        workspace_bytes=None, rounds_us=None, voided_rounds=None, clock_mhz=None,
+        temperature_c=None, warnings=None,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("device", [CPU, H100])
+def test_the_key_of_an_old_row_tells_whether_it_was_captured(device: Device) -> None:
+    place = replace(PLACE, device=device)
+    row = records.measurement_row(place, "q1s1k", timed(1.0), PROVENANCE)
+    old = without_what_schema_2_added(row)
+    is_captured = device is H100
+    assert records.outcome_of(old) == replace(timed(1.0), is_captured=is_captured)
+    assert records.captured_len_of(old) == row.captured_len == (4096 if is_captured else None)
+    assert measurement_payload(old).keys() & {"captured", "compile_s", "health"} == set()
+
+
+def test_every_outcome_that_an_h100_left_before_schema_2_is_understood(tmp_path: Path) -> None:
+    path = tmp_path / "h100.db"
+    unpack_h100_run(path)
+    with closing(sqlite3.connect(path)) as connection:
+        specs = [key for (key,) in connection.execute("SELECT DISTINCT spec_key FROM measurements")]
+    rows = decision_measurements(path, list_decisions(path)[0].device.key, specs)
+    outcomes = [records.outcome_of(row) for row in rows]
+    kinds = Counter(type(outcome) for outcome in outcomes)
+    assert kinds == {Timed: 1667, Rejected: 110, Failed: 3}
+    captured = {
+        row.phase
+        for row, outcome in zip(rows, outcomes, strict=True)
+        if isinstance(outcome, Timed) and outcome.is_captured
+    }
+    assert captured == {"decode", "verify"}
 
 
 RATIOS = st.floats(0, exclude_min=True, allow_infinity=False)
@@ -220,6 +335,7 @@ def test_only_what_is_captured_depends_on_the_longest_context(
 def test_a_row_tells_for_which_graph_it_was_captured() -> None:
     captured = replace(PLACE, device=H100, max_model_len=8192)
     row = records.measurement_row(captured, "q1s1k", timed(1.0), PROVENANCE)
+    assert row.captured_len == 8192
     assert records.captured_len_of(row) == measurement_payload(row)["captured_len"] == 8192
     eager = records.measurement_row(PLACE, "q1s1k", timed(1.0), PROVENANCE)
     assert records.captured_len_of(eager) is None

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-import kernels_bench.reference
+import kernels_bench.blocks
 from kernels_bench.batch import Contents, make_contents
-from kernels_bench.reference import reference
+from kernels_bench.reference import reference, reference_pair
 from kernels_bench.spec import AttentionSpec
 from kernels_bench.workload import parse_workload
 
@@ -132,10 +132,75 @@ def test_a_long_request_is_computed_in_blocks_of_rows(monkeypatch: pytest.Monkey
     spec = FEATURES["everything"]
     contents = contents_of(spec, "q30s70_q25")
     whole = reference(spec, contents, torch.float64)
-    monkeypatch.setattr(kernels_bench.reference, "_MAX_LOGITS", 7 * spec.num_q_heads * 70)
+    monkeypatch.setattr(kernels_bench.blocks, "_MAX_LOGITS", 7 * spec.num_q_heads * 70)
     torch.testing.assert_close(reference(spec, contents, torch.float64), whole)
-    monkeypatch.setattr(kernels_bench.reference, "_MAX_LOGITS", 1)
+    monkeypatch.setattr(kernels_bench.blocks, "_MAX_LOGITS", 1)
     torch.testing.assert_close(reference(spec, contents, torch.float64), whole)
+
+
+def test_short_requests_share_a_block_without_seeing_each_other_s_length(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    spec = replace(FEATURES["everything"], causal=False)
+    contents = contents_of(spec, "12q1s70v80")
+    together = reference(spec, contents, torch.float64)
+    monkeypatch.setattr(kernels_bench.blocks, "_MAX_PADDING", -1)
+    torch.testing.assert_close(reference(spec, contents, torch.float64), together)
+
+
+@pytest.mark.parametrize("feature", FEATURES)
+def test_chosen_tokens_are_those_of_the_whole(feature: str) -> None:
+    """Also those that see fewer keys than the last token of their request."""
+    spec = FEATURES[feature]
+    contents = contents_of(spec, "3q1s19_q17_q6s23")
+    chosen = [[0], [0], [0], [2, 3, 11], [1, 5]]
+    tokens = [0, 1, 2, 3 + 2, 3 + 3, 3 + 11, 20 + 1, 20 + 5]
+    pair = reference_pair(spec, contents, chosen)
+    torch.testing.assert_close(pair.exact, reference(spec, contents, torch.float32)[tokens])
+
+
+@pytest.mark.parametrize("kv_dtype", [None, "fp8_e5m2"])
+def test_the_rounded_of_a_pair_is_what_a_fused_kernel_rounds(kv_dtype: str | None) -> None:
+    spec = replace(SPEC, kv_dtype=kv_dtype)
+    contents = contents_of(spec, "3q1s19_q17")
+    rounded = reference_pair(spec, contents, [[0]] * 3 + [range(17)]).rounded
+    fused = reference(spec, contents, torch.float32, rounded_to=torch.bfloat16)
+    torch.testing.assert_close(rounded, fused)
+    exact = reference(spec, contents, torch.float32)
+    assert 1e-4 < float((rounded - exact).norm() / exact.norm()) < 1e-2
+
+
+def test_a_capped_pair_also_rounds_as_the_tanh_of_a_gpu_does() -> None:
+    """A cap of 50 over large logits: 2 ** -11 of 50 is 2 % of a weight."""
+    spec = AttentionSpec(4, 2, 32, "float16", num_layers=1, logit_softcap=50.0, softmax_scale=10.0)
+    contents = contents_of(spec, "q40")
+    pair = reference_pair(spec, contents, [range(40)])
+    plain = reference(spec, contents, torch.float32, rounded_to=torch.float16)
+    with_tanh, without = ((each - pair.exact).norm() for each in (pair.rounded, plain))
+    assert float(without) * 3 < float(with_tanh) < 0.05 * float(pair.exact.norm())
+
+
+def test_a_precision_that_somebody_else_lowered_is_raised_and_put_back() -> None:
+    seen: list[str] = []
+
+    class Watched(torch.Tensor):
+        @classmethod
+        def __torch_function__(  # type: ignore[override]
+            cls, func: object, types: object, args: tuple[object, ...] = (), kwargs: object = None
+        ) -> object:
+            seen.append(torch.get_float32_matmul_precision())
+            return super().__torch_function__(func, types, args, kwargs)
+
+    before = torch.get_float32_matmul_precision()
+    contents = contents_of(SPEC, "q17")
+    watched = replace(contents, query=contents.query.as_subclass(Watched))
+    torch.set_float32_matmul_precision("high")
+    try:
+        reference(SPEC, watched, torch.float32)
+        assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert "highest" in seen
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])

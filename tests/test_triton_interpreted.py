@@ -24,7 +24,7 @@ from kernels_bench.backends.base import Backend, Launch
 from kernels_bench.backends.triton_split import BACKEND as SPLIT
 from kernels_bench.backends.triton_unified import BACKEND as UNIFIED
 from kernels_bench.batch import Batch, Contents, make_batches, make_contents
-from kernels_bench.gate import check, make_truth
+from kernels_bench.gate import Errors, check, make_truth
 from kernels_bench.spec import AttentionSpec, Device, Layout, Pages, Phase, Wrong
 from kernels_bench.workload import parse_workload
 
@@ -136,7 +136,8 @@ def overwrite(batch: Batch, other: Batch) -> None:
 def judge(spec: AttentionSpec, contents: Contents, output: torch.Tensor) -> Wrong | None:
     truth = make_truth(spec, contents)
     if spec.dtype == "float32":
-        truth = replace(truth, allowed=FLOAT32_ERROR)
+        strict = [torch.full_like(each, FLOAT32_ERROR) for _, each in truth.allowed.named()]
+        truth = replace(truth, allowed=Errors(*strict))
     return check(truth, output)
 
 

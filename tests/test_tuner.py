@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from fakes import (
+    CPU,
     CPU_FOUND,
     FLEX,
     FULL,
@@ -31,12 +33,18 @@ from autotune.run import Progress
 from autotune.tuner import Job, Report, warm
 from autotune.wishes import Wishes
 from kernels_bench.backends import Broken
-from kernels_bench.bench import OutOfTime
-from kernels_bench.grid import CPU_FULL, CPU_QUICK
+from kernels_bench.child import OutOfTime
+from kernels_bench.grid import CPU_FULL, CPU_QUICK, LeftOut, Limits, make_grid
 from kernels_bench.messages import Finished, HarnessFailed, Task
-from kernels_bench.spec import Failed, Phase, Reason, Wrong
+from kernels_bench.method import METHOD
+from kernels_bench.spec import Failed, Phase, Reason, Timed, Wrong
 
 QUICK, ALL = len(CPU_QUICK), len(CPU_FULL)
+_POINTS = make_grid(CPU, (FULL,), Limits(8192), "quick").points
+BY_WEIGHT = tuple(
+    sorted(CPU_QUICK, key=lambda text: -BALANCED.weigh(_POINTS)[text])  # stable
+)
+"""The order in which a run measures: the heaviest first."""
 JOB = Job(make_model(FULL, max_model_len=8192), CPU_FOUND, BALANCED, Wishes("any"))
 TIMES = {"torch_sdpa": 100.0, "torch_flex": 60.0, "swift": 80.0}
 PAIR = (SDPA, FLEX)
@@ -60,7 +68,8 @@ def winner(report: Report) -> str | None:
 def test_the_first_run_measures_everything_and_the_second_nothing(store: Store) -> None:
     bench = FakeBench(TIMES)
     first = warm(JOB, store, bench)
-    assert bench.measured == list(CPU_QUICK)
+    assert bench.measured == list(BY_WEIGHT)
+    assert BALANCED.weigh(_POINTS)[BY_WEIGHT[0]] > BALANCED.weigh(_POINTS)[BY_WEIGHT[-1]]
     assert first.measured == len(first.observed) == 3 * QUICK
     assert winner(first) == "torch_flex:plain"
     assert first.left_out == ()
@@ -132,11 +141,11 @@ def stop_at(number: int) -> FakeBench:
 def test_an_interrupted_run_keeps_what_is_finished_and_the_next_goes_on(store: Store) -> None:
     with pytest.raises(KeyboardInterrupt):
         warm(JOB, store, stop_at(2))
-    assert {row.workload for row in rows(store)} == set(CPU_QUICK[:2])
+    assert {row.workload for row in rows(store)} == set(BY_WEIGHT[:2])
     assert list_decisions(store.path) == ()
     bench = FakeBench(TIMES)
     report = warm(JOB, store, bench)
-    assert bench.measured == list(CPU_QUICK[2:])
+    assert bench.measured == list(BY_WEIGHT[2:])
     assert len(report.observed) == 3 * QUICK
     assert winner(report) == "torch_flex:plain"
 
@@ -146,7 +155,7 @@ def test_a_spent_budget_names_what_it_leaves_out_and_decides_on_the_rest(store: 
     bench.on_task = lambda _: OutOfTime() if len(bench.tasks) == 2 else None
     report = warm(replace(JOB, budget_s=60.0), store, bench)
     assert [(item.spec, item.workload) for item in report.left_out] == [
-        ("full", workload) for workload in CPU_QUICK[2:]
+        ("full", workload) for workload in BY_WEIGHT[2:]
     ]
     assert {item.why for item in report.left_out} == {"the time budget was spent"}
     assert report.measured == 3 * 2
@@ -178,7 +187,7 @@ def test_force_measures_again(store: Store) -> None:
     warm(JOB, store, FakeBench(TIMES))
     slower = FakeBench(TIMES | {"torch_flex": 200.0})
     report = warm(replace(JOB, force=True), store, slower)
-    assert slower.measured == list(CPU_QUICK)
+    assert slower.measured == list(BY_WEIGHT)
     assert winner(report) == "swift:plain"
     assert len(list_decisions(store.path)) == 1
     assert len(rows(store)) == 3 * QUICK
@@ -212,13 +221,53 @@ def test_a_candidate_that_fails_is_stored_with_its_message_and_another_wins(stor
     assert report.decision.runners_up == ()
     flex = [row for row in rows(store) if row.backend == "torch_flex"]
     assert {(row.outcome, row.failure, row.message) for row in flex} == {
-        ("failed", "crash", "killed by SIGSEGV")
+        ("failed", "crash", "killed by SIGSEGV"),
+        ("failed", "crash", f"not tried since {BY_WEIGHT[0]}: killed by SIGSEGV"),
     }
+    assert sum("torch_flex" in {e.backend for e in task.entrants} for task in bench.tasks) == 1
     swift = [row for row in rows(store) if row.backend == "swift"]
     assert {(row.outcome, row.failed_check) for row in swift} == {("wrong", "values")}
     again = FakeBench(TIMES)
     warm(JOB, store, again)
     assert again.tasks == []
+
+
+def test_who_crashed_in_an_earlier_run_is_not_tried_again_unless_forced(store: Store) -> None:
+    failed = Failed("hang", "silent for 120 s while being timed")
+    warm(JOB, store, FakeBench(TIMES | {"torch_flex": failed}))
+    more = FakeBench(TIMES)
+    warm(replace(JOB, effort="full"), store, more)
+    assert more.tasks
+    assert {entrant.backend for task in more.tasks for entrant in task.entrants} == {
+        "torch_sdpa",
+        "swift",
+    }
+    assert "torch_flex" not in {each.entrant.backend for each in more.rehearsals}
+    forced = FakeBench(TIMES)
+    report = warm(replace(JOB, force=True, effort="full"), store, forced)
+    assert len(forced.tasks) == ALL
+    assert winner(report) == "torch_flex:plain"
+
+
+def test_who_was_not_compiled_in_time_is_named_and_the_others_decide(store: Store) -> None:
+    bench = FakeBench(TIMES, readiness={"torch_flex": OutOfTime()})
+    report = warm(replace(JOB, budget_s=60.0), store, bench)
+    why = "torch_flex:plain was not compiled when half of the time budget was spent"
+    assert report.left_out == (LeftOut("every workload", why, "full"),)
+    assert winner(report) == "swift:plain"
+    assert report.measured == 2 * QUICK
+    rest = FakeBench(TIMES)
+    assert winner(warm(JOB, store, rest)) == "torch_flex:plain"
+    assert len(rest.tasks) == QUICK
+
+
+def test_who_fails_a_trial_is_stored_as_wrong_on_every_workload_of_the_phase(store: Store) -> None:
+    wrong = Wrong("needles: relative_l2", 0.7, 0.01)
+    report = warm(JOB, store, FakeBench(TIMES, verdicts={"torch_flex": wrong}))
+    assert winner(report) == "swift:plain"
+    flex = [row for row in rows(store) if row.backend == "torch_flex"]
+    assert len(flex) == QUICK
+    assert {row.failed_check for row in flex} == {"needles: relative_l2"}
 
 
 def test_nobody_is_right(store: Store) -> None:
@@ -249,7 +298,7 @@ def test_another_torch_is_measured_anew(
     monkeypatch.syspath_prepend(str(tmp_path / "newer"))
     bench = FakeBench(TIMES | {"torch_flex": 200.0}, PAIR)
     report = warm(JOB, store, bench)
-    assert bench.measured == list(CPU_QUICK)
+    assert bench.measured == list(BY_WEIGHT)
     assert winner(report) == "torch_sdpa:plain"
     assert report.decision is not None
     assert report.decision.versions["torch"] == "9.9.9"
@@ -333,7 +382,7 @@ def test_a_device_is_measured_for_itself(store: Store) -> None:
     elsewhere = replace(CPU_FOUND, device=replace(CPU_FOUND.device, name="Another CPU"))
     bench = FakeBench(TIMES)
     warm(replace(JOB, found=elsewhere), store, bench)
-    assert bench.measured == list(CPU_QUICK)
+    assert bench.measured == list(BY_WEIGHT)
     assert len(list_decisions(store.path)) == 2
 
 
@@ -348,11 +397,17 @@ def test_a_gpu_s_driver_is_in_the_evidence(store: Store) -> None:
 def test_progress_names_each_step_and_ends_with_its_outcomes(store: Store) -> None:
     told: list[Progress] = []
     warm(JOB, store, FakeBench(TIMES, PAIR), told.append)
-    assert [each.what for each in told[:2]] == [
-        f"full {CPU_QUICK[0]}: prepare inputs",
-        f"full {CPU_QUICK[0]}",
+    news, compiling, *ready, preparing, first = told[:6]
+    assert news.is_news
+    assert re.fullmatch(r"6 workloads: about \d+ s, and before it whatever compiles", news.what)
+    assert compiling.what == "compiling 2 candidates"
+    assert [each.what for each in ready] == [
+        "compiling: torch_sdpa:plain is ready",
+        "compiling: torch_flex:plain is ready",
     ]
-    assert set(told[1].outcomes) == {"torch_sdpa:plain", "torch_flex:plain"}
+    assert preparing.what == f"full {BY_WEIGHT[0]}: prepare inputs"
+    assert first.what == f"full {BY_WEIGHT[0]}"
+    assert set(first.outcomes) == {"torch_sdpa:plain", "torch_flex:plain"}
     assert [each.done for each in told if each.outcomes] == list(range(1, QUICK + 1))
     assert {each.total for each in told} == {QUICK}
 
@@ -362,3 +417,71 @@ def test_a_model_s_own_reasons_stop_the_run(store: Store) -> None:
     job = replace(JOB, model=make_model(unsupported=(reason,)))
     report = warm(job, store, FakeBench(TIMES))
     assert (report.measured, report.decision) == (0, None)
+
+
+def test_a_stored_winner_is_kept_against_a_small_gain(store: Store) -> None:
+    warm(JOB, store, FakeBench(TIMES))
+    again = replace(JOB, force=True)
+    kept = warm(again, store, FakeBench(TIMES | {"swift": 58.8}))
+    assert winner(kept) == "torch_flex:plain"
+    assert kept.why.startswith("kept: torch_flex:plain, the stored winner; swift:plain costs 2.0%")
+    # Nothing new is known: the decision stands as it was.
+    assert warm(JOB, store, FakeBench({})).decision == kept.decision
+    assert winner(warm(again, store, FakeBench(TIMES | {"swift": 57.0}))) == "swift:plain"
+
+
+def test_a_stored_winner_has_its_say_on_another_stack(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warm(JOB, store, FakeBench(TIMES))
+    write_distribution(tmp_path / "newer", "torch", "9.9.9")
+    monkeypatch.syspath_prepend(str(tmp_path / "newer"))
+    report = warm(JOB, store, FakeBench(TIMES | {"swift": 58.8}))
+    assert winner(report) == "torch_flex:plain"
+    assert report.why.startswith("kept: ")
+    assert len(list_decisions(store.path)) == 2
+
+
+def test_the_newest_stored_winner_has_its_say(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warm(JOB, store, FakeBench(TIMES | {"swift": 50.0}))
+    (older,) = list_decisions(store.path)
+    dated = replace(older.decision.provenance, created_at="2020-01-01T00:00:00+00:00")
+    store.put_decision(replace(older.decision, provenance=dated))
+    write_distribution(tmp_path / "newer", "torch", "9.9.9")
+    monkeypatch.syspath_prepend(str(tmp_path / "newer"))
+    assert winner(warm(JOB, store, FakeBench(TIMES))) == "torch_flex:plain"
+    # Back on the older stack, where another won: the last that was decided counts.
+    monkeypatch.undo()
+    report = warm(replace(JOB, force=True), store, FakeBench(TIMES | {"swift": 58.8}))
+    assert winner(report) == "torch_flex:plain"
+
+
+@pytest.mark.parametrize(
+    "changes", [{"method": METHOD - 1}, {"method": METHOD + 1}, {"per_kind": "{broken"}]
+)
+def test_a_winner_of_another_method_or_of_a_damaged_row_has_no_say(
+    store: Store, changes: dict[str, object]
+) -> None:
+    warm(JOB, store, FakeBench(TIMES))
+    (stored,) = list_decisions(store.path)
+    store.put_decision(replace(stored.decision, **changes))
+    report = warm(replace(JOB, force=True), store, FakeBench(TIMES | {"swift": 58.8}))
+    assert winner(report) == "swift:plain"
+
+
+def test_a_stored_winner_of_another_device_has_no_say(store: Store) -> None:
+    warm(JOB, store, FakeBench(TIMES))
+    elsewhere = replace(CPU_FOUND, device=replace(CPU_FOUND.device, name="Another CPU"))
+    job = replace(JOB, found=elsewhere)
+    assert winner(warm(job, store, FakeBench(TIMES | {"swift": 58.8}))) == "swift:plain"
+
+
+def test_a_gpu_that_waits_for_its_host_takes_as_long_as_the_host(store: Store) -> None:
+    def called(gpu_us: float, call_us: float) -> Timed:
+        return replace(timed(gpu_us), call_us=call_us)
+
+    times = {"torch_sdpa": called(100.0, 10.0), "torch_flex": called(60.0, 200.0)}
+    on_gpu = replace(JOB, found=H100_FOUND)
+    assert winner(warm(on_gpu, store, FakeBench(times, PAIR))) == "torch_sdpa:plain"

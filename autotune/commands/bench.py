@@ -10,6 +10,7 @@ import click
 from autotune.commands.options import Target, json_option, target_options
 from autotune.commands.progress import show_progress
 from autotune.errors import NoBackendError
+from autotune.field import Field, Measured
 from autotune.measurements import print_measurements
 from autotune.payload import SCHEMA
 from autotune.plan import Plan, make_plan
@@ -22,7 +23,7 @@ from autotune.wishes import Wishes
 from kernels_bench.bench import Bench
 from kernels_bench.devices import find_device
 from kernels_bench.grid import Grid, GridPoint
-from kernels_bench.messages import Finished, HarnessFailed
+from kernels_bench.messages import HarnessFailed
 from kernels_bench.workload import parse_workload
 
 
@@ -37,8 +38,9 @@ def command(target: Target, texts: tuple[str, ...], as_json: bool) -> None:
     """Check and time every candidate on these workloads. Stores nothing."""
     workloads = [parse_workload(text) for text in texts]
     grid = Grid(tuple(GridPoint(workload.text, workload) for workload in workloads))
-    wishes = Wishes(target.engine, read_settings(os.environ).disabled)
-    with Bench() as bench, show_progress() as on_progress:
+    settings = read_settings(os.environ)
+    wishes = Wishes(target.engine, settings.disabled)
+    with Bench(settings.patience) as bench, show_progress() as on_progress:
         situation = look_around(target.model(), find_device(target.device), wishes, bench)
         observed = _measure(make_plan(situation, grid), bench, on_progress)
     if as_json:
@@ -58,13 +60,15 @@ def _measure(plan: Plan, bench: Bench, on_progress: OnProgress) -> tuple[Observe
             " workloads: autotune backends says why"
         )
     observed: list[Observed] = []
+    course, total = Field(plan, bench), len(plan.steps)
+    course.rehearse(plan.steps, None, lambda doing: on_progress(Progress(0, total, doing)))
     for number, step in enumerate(plan.steps):
-        on_progress(Progress(number, len(plan.steps), step.name))
-        match bench.measure(plan.task(step)):
-            case Finished(outcomes):
+        on_progress(Progress(number, total, step.name))
+        match course.measure(step, None, lambda _: None):
+            case Measured(answers, outcomes):
                 observed += [
                     Observed(answer, step.kind, step.workload.text, outcome)
-                    for answer, outcome in zip(step.answers, outcomes, strict=True)
+                    for answer, outcome in zip(answers, outcomes, strict=True)
                 ]
             case HarnessFailed(message):
                 click.echo(f"left out: {step.name}: {message}", err=True)

@@ -32,6 +32,8 @@ def show_progress() -> Iterator[OnProgress]:
         task = bar.add_task("asking the backends", total=None)
 
         def update(progress: Progress) -> None:
+            if progress.is_news:
+                bar.console.print(progress.what)
             bar.update(
                 task, completed=progress.done, total=progress.total, description=progress.what
             )
@@ -40,7 +42,9 @@ def show_progress() -> Iterator[OnProgress]:
 
 
 def _print_line(progress: Progress) -> None:
-    """Only finished workloads: a log wants no line for every step."""
+    """News and finished workloads: a log wants no line for every step."""
+    if progress.is_news:
+        click.echo(progress.what, err=True)
     if progress.outcomes:
         said = ", ".join(f"{who} {outcome_text(it)}" for who, it in progress.outcomes.items())
         click.echo(f"[{progress.done}/{progress.total}] {progress.what}: {said}", err=True)

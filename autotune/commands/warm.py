@@ -23,7 +23,7 @@ from autotune.commands.progress import show_progress
 from autotune.decision import Choice
 from autotune.errors import NoBackendError
 from autotune.profiles import find_profile
-from autotune.report import nobody_text, print_plan, print_report
+from autotune.report import nobody_left_text, nobody_text, print_plan, print_report
 from autotune.run_payload import plans_payload, report_payload
 from autotune.settings import Settings
 from autotune.today import Asked
@@ -73,7 +73,11 @@ def command(
     if dry_run:
         _show_plans(jobs, as_json)
         return
-    with Store.open(location.path) as store, Bench() as bench, show_progress() as on_progress:
+    with (
+        Store.open(location.path) as store,
+        Bench(settings.patience) as bench,
+        show_progress() as on_progress,
+    ):
         started = time.monotonic()
         reports = [warm(_rest(job, started), store, bench, on_progress) for job in jobs]
     answers = [
@@ -88,6 +92,8 @@ def command(
     for report in reports:
         if not report.plan.situation.can_run:
             raise NoBackendError(nobody_text(report.plan.situation))
+        if report.is_nobody_left:
+            raise NoBackendError(nobody_left_text(report))
 
 
 def _devices(selector: str) -> tuple[FoundDevice, ...]:

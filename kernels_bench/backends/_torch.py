@@ -65,6 +65,7 @@ class PaddedQuery:
         """[T, H, D] -> [B, H, width, D]; the padding repeats a token."""
         return query[self._token_of_place].transpose(1, 2)
 
-    def unpad(self, output: Tensor) -> Tensor:
-        """[B, H, width, D] -> [T, H, D]"""
-        return output.transpose(1, 2).flatten(0, 1)[self._place_of_token]
+    def unpad(self, padded: Tensor, output: Tensor) -> None:
+        """[B, H, width, D] -> [T, H, D]; the tokens of a batch's padded rows stay as they are."""
+        tokens = padded.transpose(1, 2).flatten(0, 1)[self._place_of_token]
+        output[: len(tokens)] = tokens

@@ -113,7 +113,7 @@ class _Compiled:
             scale=batch.softmax_scale,
             enable_gqa=self.spec.num_q_heads != self.spec.num_kv_heads,
         )
-        batch.output.copy_(self.padded.unpad(output))
+        self.padded.unpad(output, batch.output)
 
 
 @lru_cache(maxsize=1)

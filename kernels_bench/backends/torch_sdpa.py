@@ -77,7 +77,7 @@ class _Padded:
         key, value = self.gathered.gather()
         query = self.padded.pad(batch.query)
         output = _attend(self.spec, batch, query, key, value, self.mask)
-        batch.output.copy_(self.padded.unpad(output))
+        self.padded.unpad(output, batch.output)
 
 
 @dataclass(frozen=True)

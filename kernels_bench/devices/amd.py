@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kernels_bench.devices.found import Findings, FoundDevice
+from kernels_bench.devices.smi import message_of
 from kernels_bench.devices.visible import visible_rocm
 from kernels_bench.spec import Device
 
@@ -33,33 +35,48 @@ _HIGHEST_WATTS = 10_000
 """amdsmi gives a power cap in microwatts on bare metal and in watts on a virtual host."""
 
 
+@dataclass(frozen=True)
+class VisibleGpu:
+    """A GPU, or a partition of one, as amdsmi refers to it."""
+
+    uuid: str
+    handle: Handle
+
+
 def read_amd(smi: Amdsmi, environ: Mapping[str, str]) -> Findings:
     """The GPUs and partitions that HIP would list for this process."""
     try:
         smi.amdsmi_init()
     except smi.AmdSmiException as error:
-        return Findings(notes=(f"the AMD driver does not answer: {_one_line(error)}",))
+        return Findings(notes=(f"the AMD driver does not answer: {message_of(error)}",))
     try:
         return _read_visible(smi, environ)
     except (smi.AmdSmiException, KeyError, ValueError) as error:
-        return Findings(notes=(f"the AMD driver does not answer: {_one_line(error)}",))
+        return Findings(notes=(f"the AMD driver does not answer: {message_of(error)}",))
     finally:
         with suppress(smi.AmdSmiException):
             smi.amdsmi_shut_down()
 
 
-def _read_visible(smi: Amdsmi, environ: Mapping[str, str]) -> Findings:
+def visible_gpus(smi: Amdsmi, environ: Mapping[str, str]) -> Mapping[str, VisibleGpu]:
+    """What HIP lists under this environment, by torch's name: "cuda:0".
+
+    amdsmi must be initialised; raises its AmdSmiException, or KeyError.
+    """
     handles = _in_hip_order(smi, smi.amdsmi_get_processor_handles())
-    uuids = [_uuid(smi, handle) for handle in handles]
+    gpus = [VisibleGpu(_uuid(smi, handle), handle) for handle in handles]
+    indices = visible_rocm([gpu.uuid for gpu in gpus], environ)
+    return {f"cuda:{number}": gpus[index] for number, index in enumerate(indices)}
+
+
+def _read_visible(smi: Amdsmi, environ: Mapping[str, str]) -> Findings:
     devices, notes = [], []
-    for number, index in enumerate(visible_rocm(uuids, environ)):
-        handle = handles[index]
+    for selector, gpu in visible_gpus(smi, environ).items():
         try:
-            devices.append(
-                FoundDevice(f"cuda:{number}", _read_gpu(smi, handle), _driver(smi, handle))
-            )
+            device, driver = _read_gpu(smi, gpu.handle), _driver(smi, gpu.handle)
+            devices.append(FoundDevice(selector, device, driver))
         except (smi.AmdSmiException, KeyError, ValueError) as error:
-            notes.append(f"cuda:{number} ({uuids[index]}) cannot be read: {_one_line(error)}")
+            notes.append(f"{selector} ({gpu.uuid}) cannot be read: {message_of(error)}")
     return Findings(tuple(devices), tuple(notes))
 
 
@@ -130,8 +147,3 @@ def _driver(smi: Amdsmi, handle: Handle) -> Stack:
     except (smi.AmdSmiException, AttributeError, OSError):
         is_known, rocm = False, ""
     return versions | {"rocm-runtime": rocm} if is_known else versions
-
-
-def _one_line(error: Exception) -> str:
-    """amdsmi's messages have line breaks and tabs."""
-    return " ".join(str(error).split())

@@ -30,16 +30,31 @@ _MIB = 1 << 20
 
 
 @dataclass(frozen=True)
-class _Gpu:
+class Gpu:
+    """A whole GPU, as NVML refers to it."""
+
     uuid: str
     handle: Handle
 
 
 @dataclass(frozen=True)
-class _MigInstance:
+class MigInstance:
+    """A part of a GPU that CUDA lists as a device; some facts are known of the whole alone."""
+
     uuid: str
     handle: Handle
-    gpu: _Gpu
+    gpu: Gpu
+
+
+@dataclass(frozen=True)
+class VisibleUnits:
+    """What CUDA lists for a process."""
+
+    units: Mapping[str, Gpu | MigInstance]
+    """By torch's name: "cuda:0"."""
+    present: int
+    """GPUs of the host."""
+    notes: tuple[str, ...]
 
 
 def read_nvidia(nvml: Nvml, environ: Mapping[str, str], ask: AskCuda) -> Findings:
@@ -58,11 +73,15 @@ def read_nvidia(nvml: Nvml, environ: Mapping[str, str], ask: AskCuda) -> Finding
         nvml.nvmlShutdown()
 
 
-def _read_visible(nvml: Nvml, environ: Mapping[str, str], ask: AskCuda) -> Findings:
+def visible_units(nvml: Nvml, environ: Mapping[str, str], ask: AskCuda) -> VisibleUnits:
+    """The GPUs and MIG instances that CUDA lists under this environment, in its order.
+
+    NVML must be initialised; raises its NVMLError.
+    """
     handles = [nvml.nvmlDeviceGetHandleByIndex(i) for i in range(nvml.nvmlDeviceGetCount())]
-    present = [_Gpu(nvml.nvmlDeviceGetUUID(handle), handle) for handle in handles]
-    ordered, order_notes = _in_cuda_order(nvml, present, environ, ask)
-    units: dict[str, _Gpu | _MigInstance] = {}
+    present = [Gpu(nvml.nvmlDeviceGetUUID(handle), handle) for handle in handles]
+    ordered, notes = _in_cuda_order(nvml, present, environ, ask)
+    units: dict[str, Gpu | MigInstance] = {}
     gpus = []
     for gpu in ordered:
         instances = _mig_instances(nvml, gpu)
@@ -71,25 +90,32 @@ def _read_visible(nvml: Nvml, environ: Mapping[str, str], ask: AskCuda) -> Findi
         units[gpu.uuid] = gpu
         units |= {instance.uuid: instance for instance in instances}
         gpus.append(CudaGpu(gpu.uuid, tuple(instance.uuid for instance in instances)))
+    listed = enumerate(visible_cuda(gpus, environ))
+    return VisibleUnits(
+        {f"cuda:{number}": units[uuid] for number, uuid in listed}, len(present), notes
+    )
+
+
+def _read_visible(nvml: Nvml, environ: Mapping[str, str], ask: AskCuda) -> Findings:
+    visible = visible_units(nvml, environ, ask)
     driver = _driver(nvml)
-    devices, notes = [], list(order_notes)
-    for number, uuid in enumerate(visible_cuda(gpus, environ)):
+    devices, notes = [], list(visible.notes)
+    for selector, unit in visible.units.items():
         try:
-            device = _read_unit(nvml, units[uuid], ask)
-            devices.append(FoundDevice(f"cuda:{number}", device, driver))
+            devices.append(FoundDevice(selector, _read_unit(nvml, unit, ask), driver))
         except (nvml.NVMLError, CudaQuestionError) as error:
-            notes.append(f"cuda:{number} ({uuid}) cannot be read: {error}")
-    if present and not devices and not notes:
+            notes.append(f"{selector} ({unit.uuid}) cannot be read: {error}")
+    if visible.present and not devices and not notes:
         notes.append(
-            f"NVIDIA GPUs are here ({len(present)}), but CUDA lists none: see MIG mode "
+            f"NVIDIA GPUs are here ({visible.present}), but CUDA lists none: see MIG mode "
             f"and CUDA_VISIBLE_DEVICES={environ.get('CUDA_VISIBLE_DEVICES')!r}"
         )
     return Findings(tuple(devices), tuple(notes))
 
 
 def _in_cuda_order(
-    nvml: Nvml, gpus: Sequence[_Gpu], environ: Mapping[str, str], ask: AskCuda
-) -> tuple[Sequence[_Gpu], tuple[str, ...]]:
+    nvml: Nvml, gpus: Sequence[Gpu], environ: Mapping[str, str], ask: AskCuda
+) -> tuple[Sequence[Gpu], tuple[str, ...]]:
     """NVML lists by PCI bus; CUDA puts the fastest first by a rule that NVIDIA does not publish.
 
     GPUs of one name tie and stay in bus order, so CUDA is asked only where names differ.
@@ -105,7 +131,7 @@ def _in_cuda_order(
     return sorted(gpus, key=lambda gpu: ranks.get(gpu.uuid.removeprefix("GPU-"), len(ranks))), ()
 
 
-def _mig_is_on(nvml: Nvml, gpu: _Gpu) -> bool:
+def _mig_is_on(nvml: Nvml, gpu: Gpu) -> bool:
     try:
         current, _pending = nvml.nvmlDeviceGetMigMode(gpu.handle)
     except nvml.NVMLError:  # the part knows no MIG
@@ -113,7 +139,7 @@ def _mig_is_on(nvml: Nvml, gpu: _Gpu) -> bool:
     return current == 1
 
 
-def _mig_instances(nvml: Nvml, gpu: _Gpu) -> tuple[_MigInstance, ...]:
+def _mig_instances(nvml: Nvml, gpu: Gpu) -> tuple[MigInstance, ...]:
     if not _mig_is_on(nvml, gpu):
         return ()
     instances = []
@@ -122,19 +148,19 @@ def _mig_instances(nvml: Nvml, gpu: _Gpu) -> tuple[_MigInstance, ...]:
             handle = nvml.nvmlDeviceGetMigDeviceHandleByIndex(gpu.handle, index)
         except nvml.NVMLError:  # a free slot
             continue
-        instances.append(_MigInstance(nvml.nvmlDeviceGetUUID(handle), handle, gpu))
+        instances.append(MigInstance(nvml.nvmlDeviceGetUUID(handle), handle, gpu))
     return tuple(instances)
 
 
-def _read_unit(nvml: Nvml, unit: _Gpu | _MigInstance, ask: AskCuda) -> Device:
+def _read_unit(nvml: Nvml, unit: Gpu | MigInstance, ask: AskCuda) -> Device:
     match unit:
-        case _Gpu():
+        case Gpu():
             return _read_gpu(nvml, unit, ask)
-        case _MigInstance():
+        case MigInstance():
             return _read_mig_instance(nvml, unit, ask)
 
 
-def _read_gpu(nvml: Nvml, gpu: _Gpu, ask: AskCuda) -> Device:
+def _read_gpu(nvml: Nvml, gpu: Gpu, ask: AskCuda) -> Device:
     name = nvml.nvmlDeviceGetName(gpu.handle)
     multiprocessors = _multiprocessors(nvml, gpu)
     l2_bytes = L2_BYTES.get(name)
@@ -155,7 +181,7 @@ def _read_gpu(nvml: Nvml, gpu: _Gpu, ask: AskCuda) -> Device:
     )
 
 
-def _read_mig_instance(nvml: Nvml, instance: _MigInstance, ask: AskCuda) -> Device:
+def _read_mig_instance(nvml: Nvml, instance: MigInstance, ask: AskCuda) -> Device:
     name = nvml.nvmlDeviceGetName(instance.gpu.handle)
     whole_bytes = nvml.nvmlDeviceGetMemoryInfo(instance.gpu.handle).total
     size = nvml.nvmlDeviceGetAttributes(instance.handle)
@@ -179,14 +205,14 @@ def _read_mig_instance(nvml: Nvml, instance: _MigInstance, ask: AskCuda) -> Devi
     )
 
 
-def _ask_about(unit: _Gpu | _MigInstance, ask: AskCuda) -> CudaAttributes:
+def _ask_about(unit: Gpu | MigInstance, ask: AskCuda) -> CudaAttributes:
     answers = ask(unit.uuid)
     if len(answers) != 1:
         raise CudaQuestionError(f"CUDA lists {len(answers)} devices for it")
     return answers[0]
 
 
-def _multiprocessors(nvml: Nvml, gpu: _Gpu) -> int | None:
+def _multiprocessors(nvml: Nvml, gpu: Gpu) -> int | None:
     major, minor = nvml.nvmlDeviceGetCudaComputeCapability(gpu.handle)
     cores_each = CORES_PER_MULTIPROCESSOR.get((major, minor))
     if cores_each is None:
@@ -197,12 +223,12 @@ def _multiprocessors(nvml: Nvml, gpu: _Gpu) -> int | None:
         return None
 
 
-def _arch(nvml: Nvml, gpu: _Gpu) -> str:
+def _arch(nvml: Nvml, gpu: Gpu) -> str:
     major, minor = nvml.nvmlDeviceGetCudaComputeCapability(gpu.handle)
     return f"sm_{major}{minor}"
 
 
-def _power_limit_w(nvml: Nvml, gpu: _Gpu) -> int:
+def _power_limit_w(nvml: Nvml, gpu: Gpu) -> int:
     try:
         return round(nvml.nvmlDeviceGetEnforcedPowerLimit(gpu.handle) / 1000)
     except nvml.NVMLError:  # a virtual GPU does not tell

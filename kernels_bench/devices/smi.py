@@ -34,6 +34,8 @@ class Amdsmi(Protocol):
     def amdsmi_get_power_cap_info(self, handle: Handle) -> dict[str, Any]: ...
     def amdsmi_get_gpu_driver_info(self, handle: Handle) -> dict[str, str]: ...
     def amdsmi_get_rocm_version(self) -> tuple[bool, str]: ...
+    def amdsmi_get_gpu_metrics_info(self, handle: Handle) -> dict[str, Any]: ...
+    def amdsmi_get_gpu_process_list(self, handle: Handle) -> Sequence[dict[str, Any]]: ...
 
 
 def load_amdsmi() -> Amdsmi:
@@ -47,6 +49,11 @@ def load_amdsmi() -> Amdsmi:
     except (KeyError, OSError, AttributeError) as error:
         raise ImportError(f"amdsmi finds no ROCm library: {error}") from error
     return cast("Amdsmi", module)
+
+
+def message_of(error: Exception) -> str:
+    """In one line: amdsmi's messages have line breaks and tabs."""
+    return " ".join(str(error).split())
 
 
 @contextmanager

@@ -41,9 +41,8 @@ class Decode:
             seen = torch.stack(columns)[:, None, None]
         else:
             seen = (positions < batch.seq_lens[:, None])[:, None, None]
-        logits = torch.einsum(
-            "bhd,bhkd->bhk", batch.query, key.repeat_interleave(groups, 1)
-        ).float()
+        key = key.repeat_interleave(groups, 1).float()
+        logits = torch.einsum("bhd,bhkd->bhk", batch.query.float(), key)
         logits = (logits * batch.softmax_scale)[:, :, None].masked_fill(~seen, float("-inf"))
         weights = logits.softmax(3).to(value.dtype)
         batch.output.copy_((weights @ value.repeat_interleave(groups, 1))[:, :, 0])

@@ -1,0 +1,150 @@
+"""One workload, from the first check to the last."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from kernels_bench.failures import failure
+from kernels_bench.health import verdict
+from kernels_bench.messages import Step, Task
+from kernels_bench.method import SEED
+from kernels_bench.race import (
+    Contestant,
+    ContestantError,
+    Heat,
+    Result,
+    Timer,
+    lineup,
+    race,
+    warm_up,
+)
+from kernels_bench.spec import Failed, Health, Outcome, Timed, Wrong
+
+if TYPE_CHECKING:
+    from kernels_bench.arena import Arena
+    from kernels_bench.workbench import Workbench
+
+FLOOR_ALLOWED = 1.1
+"""Of the physical floor over the time: the peaks behind it are measured, and a cache may help."""
+
+
+class Bout:
+    """Checks everybody, races those who are right, and checks again what was raced."""
+
+    def __init__(
+        self,
+        task: Task,
+        bench: Workbench[Any],
+        arena: Arena,
+        floor_us: float,
+        on_step: Callable[[Step], None],
+    ) -> None:
+        self._task, self._bench, self._arena, self._floor_us = task, bench, arena, floor_us
+        self._on_step = on_step
+        self._out: dict[int, Outcome] = {}
+        self._admitted: dict[int, Contestant] = {}
+        self._probes_us: dict[int, float] = {}
+
+    def outcomes(self) -> tuple[Outcome, ...]:
+        """Of every entrant, in their order."""
+        for index in range(len(self._task.entrants)):
+            self._admit(index)
+        while self._admitted:
+            try:
+                self._race()
+                break
+            except ContestantError as error:
+                self._exclude(error.index, failure(error.error))
+        return tuple(self._out[index] for index in range(len(self._task.entrants)))
+
+    def _admit(self, index: int) -> None:
+        """Check the output, and read the clock once, to see whether a race is worth its while."""
+        self._on_step(Step(index, "check"))
+        match self._arena.admit(self._task.entrants[index]):
+            case Wrong() | Failed() as refusal:
+                self._exclude(index, refusal)
+            case contestant:
+                self._on_step(Step(index, "time"))
+                try:
+                    self._probes_us[index] = self._bench.clock.probe_us(contestant)
+                except Exception as error:  # a candidate's code: whatever it raises is its outcome
+                    self._exclude(index, failure(error))
+                else:
+                    self._admitted[index] = contestant
+
+    def _race(self) -> None:
+        """Raises ContestantError, by entrant: the others run again without it."""
+        order = list(self._admitted)
+        racing = [order[i] for i in lineup([self._probes_us[i] for i in order], self._task.rules)]
+        timers = {index: self._ready(index) for index in racing}
+        heat = self._heat(timers)
+        health = verdict(heat.readings, heat.voided_rounds, self._bench.neighbours)
+        noise = heat.results[0].noise
+        for index in order:
+            if index in timers:
+                result = heat.results[racing.index(index)]
+                wrong = self._arena.recheck(self._task.entrants[index], timers[index].rerun)
+            else:  # too far behind to be worth a race: the one reading is its time
+                result = Result(self._probes_us[index], noise, samples=1, rounds_us=())
+                wrong = None
+            self._out[index] = wrong or self._timed(index, result, health)
+        self._admitted.clear()
+
+    def _ready(self, index: int) -> Timer:
+        self._on_step(Step(index, "time"))
+        try:
+            timer: Timer = self._bench.clock.ready(
+                self._admitted[index], self._probes_us[index], self._task.rules
+            )
+        except Exception as error:  # a candidate's code: whatever it raises is its outcome
+            raise ContestantError(index, error) from error
+        return timer
+
+    def _heat(self, timers: dict[int, Timer]) -> Heat:
+        indices, on_turn = list(timers), partial(self._announce, list(timers))
+        clock, rules = self._bench.clock, self._task.rules
+        try:
+            if not self._bench.is_warm:
+                warm_up(list(timers.values()), clock, rules, on_turn)
+                self._bench.is_warm = True
+            watch, shuffle = self._bench.watch, random.Random(SEED)
+            return race(list(timers.values()), clock, rules, watch, shuffle, on_turn)
+        except ContestantError as error:
+            raise ContestantError(indices[error.index], error.error) from error
+
+    def _timed(self, index: int, result: Result, health: Health) -> Timed | Wrong | Failed:
+        fraction = self._floor_us / result.run_us
+        if fraction > FLOOR_ALLOWED:
+            return Wrong("floor", error=fraction, allowed=FLOOR_ALLOWED)
+        contestant, clock = self._admitted[index], self._bench.clock
+        try:
+            call_us = clock.call_us(contestant, result.run_us)
+            plan_us = clock.plan_us(contestant)
+        except Exception as error:  # a candidate's code: whatever it raises is its outcome
+            return failure(error)
+        return Timed(
+            gpu_us=result.run_us,
+            call_us=call_us,
+            plan_us=plan_us,
+            noise=result.noise,
+            samples=result.samples,
+            floor_fraction=fraction,
+            is_captured=contestant.captured,
+            rounds_us=result.rounds_us,
+            health=health,
+        )
+
+    def _exclude(self, index: int, outcome: Wrong | Failed) -> None:
+        """A fault that leaves the device unusable ends this process: the parent knows from the last
+        step who is to blame, and goes on in another.
+        """
+        self._admitted.pop(index, None)
+        self._out[index] = outcome
+        if isinstance(outcome, Failed):
+            self._bench.outlive(outcome, partial(self._on_step, Step(index, "time")))
+
+    def _announce(self, indices: list[int], turn: int | None) -> None:
+        self._on_step(Step(None if turn is None else indices[turn], "time"))

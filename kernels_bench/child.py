@@ -1,0 +1,152 @@
+"""One measuring process as its parent sees it: a pipe, a group of processes, and last words."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Pipe
+from pathlib import Path
+from typing import IO
+
+from kernels_bench.errors import WorkerError
+from kernels_bench.messages import Event, Request, Step
+from kernels_bench.spec import Failed
+
+_TAIL_BYTES = 1 << 16
+
+
+@dataclass(frozen=True)
+class OutOfTime:
+    """The deadline came before the end; nothing of what was asked is kept."""
+
+
+@dataclass(frozen=True)
+class Died:
+    """The process is gone, and this is what it was doing."""
+
+    last: Step | None
+    failed: Failed
+
+
+class Child:
+    """Answers one request after another until it dies or is killed."""
+
+    def __init__(self) -> None:
+        try:
+            self._output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives with the child
+        except OSError as error:
+            raise WorkerError(f"no room for the measuring process's output: {error}") from error
+        self._connection, theirs = Pipe()
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "kernels_bench.worker", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=self._output,
+                stderr=self._output,
+                start_new_session=True,  # Ctrl-C is the parent's to handle
+                cwd="/",  # `-m` puts it first on the path: no folder of a user's, nor site-packages
+                env={**os.environ, "PYTHONPATH": _search_path()},
+            )
+        except OSError as error:
+            self._connection.close()
+            self._output.close()
+            raise WorkerError(f"cannot start the measuring process: {error}") from error
+        finally:
+            theirs.close()
+
+    def ask(
+        self,
+        request: Request,
+        silence_s: float,
+        deadline: float | None,
+        on_step: Callable[[Step], None],
+    ) -> Event | OutOfTime | Died:
+        """The answer; anything but an event leaves the process dead.
+
+        `silence_s` without a word counts as a hang; `deadline` is a `time.monotonic` moment.
+        """
+        last: Step | None = None
+        try:
+            self._connection.send(request)
+            while True:
+                wait_s = silence_s
+                if deadline is not None:
+                    wait_s = max(0.0, min(wait_s, deadline - time.monotonic()))
+                if not self._connection.poll(wait_s):
+                    return self._give_up(last, silence_s, deadline)
+                event: Event = self._connection.recv()
+                if not isinstance(event, Step):
+                    return event
+                last = event
+                on_step(event)
+        except (EOFError, OSError):
+            message = self._last_words(last)
+            self.kill()
+            return Died(last, Failed("crash", message))
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether nothing more can be asked."""
+        return self._connection.closed
+
+    def stop(self) -> None:
+        """End it; with it, where it still runs, the compilers that it waits for. From any thread:
+        the one that asks hears of a death.
+        """
+        if self._process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)  # it leads a session, hence a group
+
+    def kill(self) -> None:
+        """End it and collect it."""
+        self.stop()
+        self._process.wait()
+        self._connection.close()
+        self._output.close()
+
+    def _give_up(
+        self, last: Step | None, silence_s: float, deadline: float | None
+    ) -> OutOfTime | Died:
+        self.kill()
+        if deadline is not None and time.monotonic() >= deadline:
+            return OutOfTime()
+        return Died(last, Failed("hang", f"silent for {silence_s:g} s{_while(last)}"))
+
+    def _last_words(self, last: Step | None) -> str:
+        """How it ended, what it was doing, and the last line that it printed."""
+        code = self._process.wait()
+        ended = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+        end = self._output.seek(0, os.SEEK_END)  # a candidate may have written gigabytes
+        self._output.seek(max(0, end - _TAIL_BYTES))
+        lines = self._output.read().decode(errors="replace").strip().splitlines()
+        said = f": {lines[-1].strip()}" if lines else ""
+        return f"{ended}{_while(last)}{said}"
+
+
+def _search_path() -> str:
+    """The parent's own path in its order, so that the child finds the same packages and plug-ins;
+    and this package, should the parent have found it by other means.
+    """
+    home = str(Path(__file__).resolve().parents[1])
+    entries = [str(Path(entry).resolve()) for entry in sys.path if entry]
+    return os.pathsep.join(dict.fromkeys([*entries, home]))
+
+
+_DOING = {
+    "prepare": "preparing inputs",
+    "compile": "compiling",
+    "check": "being checked",
+    "time": "being timed",
+}
+
+
+def _while(last: Step | None) -> str:
+    return "" if last is None else f" while {_DOING[last.doing]}"

@@ -1,0 +1,43 @@
+"""Puts candidates through the trial of a phase: as an engine would run them, a scene at a time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from kernels_bench.binding import prepared
+from kernels_bench.candidates import Entrant
+from kernels_bench.capture import engines_capture, is_captured
+from kernels_bench.failures import failure
+from kernels_bench.messages import Examination, Passed
+from kernels_bench.race import Contestant
+from kernels_bench.spec import Failed, Wrong
+from kernels_bench.trial import Trial, run_trial
+
+if TYPE_CHECKING:
+    from kernels_bench.workbench import Workbench
+
+
+class Examiner:
+    """One layer and phase: everybody hears the same questions."""
+
+    def __init__(self, examination: Examination, bench: Workbench[Any]) -> None:
+        self._examination, self._bench = examination, bench
+        is_wide = engines_capture(examination.device, examination.phase)
+        longest = examination.max_model_len if is_wide else 0
+        self._trial = Trial(examination.spec, examination.phase, bench.torch_device, longest)
+
+    def examine(self, entrant: Entrant) -> Passed | Wrong | Failed:
+        """Bind once, then show every scene; the first wrong answer ends it."""
+        asked, bench = self._examination, self._bench
+        captured = is_captured(asked.device, entrant.variant, asked.phase)
+        try:
+            # Engines pad what they replay from a graph, and nothing else.
+            stage = self._trial.bind(entrant.pages, asked.max_model_len, with_padding=captured)
+            bench.memory.poison()
+            launch = prepared(entrant, asked.spec, stage.batch)
+            contestant = Contestant((launch,), (stage.batch,), captured)
+            call = bench.clock.deployed(contestant)
+            wrong = run_trial(stage, launch, call)
+            return wrong or Passed(plan_waits=bench.clock.waits(launch.plan))
+        except Exception as error:  # a candidate's code: whatever it raises is its outcome
+            return failure(error)
