@@ -29,7 +29,7 @@ from autotune.text import (
     start_costs,
     time_text,
 )
-from kernels_bench.spec import AttentionSpec, Health, Outcome, Phase, Timed
+from kernels_bench.spec import AttentionSpec, Outcome, Phase, Timed
 
 _PHASES = [phase.value for phase in Phase]
 
@@ -180,7 +180,7 @@ def _print_starts(seen: Iterable[_Seen]) -> None:
 def _print_health(seen: Sequence[_Seen]) -> None:
     """What speaks against numbers, and where; nothing where nothing does."""
     notes = [
-        (f"{each.kind} {each.workload}", _notes(each.outcome.health))
+        (f"{each.kind} {each.workload}", each.outcome.health.warnings)
         for each in seen
         if isinstance(each.outcome, Timed)
     ]
@@ -192,13 +192,6 @@ def _print_health(seen: Sequence[_Seen]) -> None:
             for note, places in found.items()
         ]
         print_table("Health", ["what", "workloads"], rows)
-
-
-def _notes(health: Health) -> list[str]:
-    if not health.voided_rounds:
-        return [*health.warnings]
-    plural = "" if health.voided_rounds == 1 else "s"
-    return [*health.warnings, f"{health.voided_rounds} round{plural} thrown away"]
 
 
 def _print_times(seen: Iterable[_Seen], marks: Mapping[Candidate, str]) -> None:

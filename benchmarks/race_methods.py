@@ -19,13 +19,11 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from kernels_bench.standings import Promoted
-
 from autotune.models import ModelRequest, load_model
 from autotune.plan import make_plan
 from autotune.tuner import look_around
 from autotune.wishes import Wishes
-from kernels_bench.arena import Arena
+from kernels_bench.arena import Admitted, Arena
 from kernels_bench.batch import make_contents
 from kernels_bench.bench import Bench
 from kernels_bench.cuda_blocks import Block, mark
@@ -35,6 +33,7 @@ from kernels_bench.grid import Grid, GridPoint
 from kernels_bench.messages import Task
 from kernels_bench.method import SEED
 from kernels_bench.race import Contestant, lineup, race
+from kernels_bench.standings import Promoted
 from kernels_bench.workbench import Workbench, set_up
 from kernels_bench.workload import parse_workload
 
@@ -98,19 +97,20 @@ def admitted(task: Task, bench: Workbench[Any]) -> Field:
     """Those who are right, warm."""
     contents = make_contents(task.spec, task.workload, bench.torch_device)
     arena = Arena(task, contents, make_truth(task.spec, contents))
-    pairs = [(entrant.label, arena.admit(entrant)) for entrant in task.entrants]
-    right = [(label, each) for label, each in pairs if isinstance(each, Contestant)]
-    for _, contestant in right:
-        contestant.plan()
-        bench.clock.probe_us(contestant)
-    labels, contestants = zip(*right, strict=True)
+    pairs = [(entrant.label, arena.admit(entrant, bench.clock)) for entrant in task.entrants]
+    right = [(label, each) for label, each in pairs if isinstance(each, Admitted)]
+    for _, admitted in right:
+        admitted.contestant.plan()
+    labels = tuple(label for label, _ in right)
+    contestants = tuple(admitted.contestant for _, admitted in right)
     return Field(task, labels, contestants, bench, random.Random(SEED))
 
 
 def ours(field: Field) -> int:
     clock, rules = field.bench.clock, field.task.rules
-    chosen = lineup([clock.probe_us(each) for each in field.contestants], rules)
-    timers = [clock.ready(field.contestants[index], rules) for index in chosen]
+    probes = [clock.probe(each) for each in field.contestants]
+    chosen = lineup([probe.run_us for probe in probes], rules)
+    timers = [clock.ready(field.contestants[index], probes[index], rules) for index in chosen]
     heat = race(timers, clock, rules, field.bench.watch, field.shuffle)
     return chosen[heat.standing.index] if isinstance(heat.standing, Promoted) else 0
 

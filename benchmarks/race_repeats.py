@@ -28,7 +28,7 @@ from autotune.tuner import look_around
 from autotune.wishes import Wishes
 from kernels_bench.bench import Bench
 from kernels_bench.devices import find_device
-from kernels_bench.grid import Limits, make_grid
+from kernels_bench.grid import Effort, Limits, make_grid
 
 NOT_RACED = frozenset({"torch_sdpa", "torch_flex"})
 CLEAR_GAP = 0.03

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from kernels_bench.batch import Batch, Contents, make_batches
@@ -16,7 +16,7 @@ from kernels_bench.floor import kv_bytes_seen
 from kernels_bench.gate import Truth, check
 from kernels_bench.grid import kv_bytes, scratch_bytes
 from kernels_bench.method import SEED
-from kernels_bench.race import Contestant
+from kernels_bench.race import Clock, Contestant, Probe, TimerT
 from kernels_bench.spec import Failed, Pages, Wrong
 
 if TYPE_CHECKING:
@@ -24,6 +24,14 @@ if TYPE_CHECKING:
 
 _MAX_PAGE_SETS = 48
 _CACHES_BETWEEN_USES = 3
+
+
+@dataclass(frozen=True)
+class Admitted:
+    """A candidate whose output is right."""
+
+    contestant: Contestant
+    probe: Probe
 
 
 class Arena:
@@ -35,20 +43,22 @@ class Arena:
         self._is_cold = self._page_sets >= _wanted_page_sets(task)
         self._batches: dict[Pages, tuple[Batch, ...]] = {}
 
-    def admit(self, entrant: Entrant) -> Contestant | Wrong | Failed:
-        """Bind a candidate to every page set and check its output on the first."""
+    def admit(self, entrant: Entrant, clock: Clock[TimerT]) -> Admitted | Wrong | Failed:
+        """Bind a candidate to every page set, read its time on the first, and check what it wrote
+        there: one run is enough for both.
+        """
         task = self._task
         captured = is_captured(task.device, entrant.variant, task.workload.phase)
         try:
             batches = self._bind(entrant.pages, captured)
             launches = tuple(prepared(entrant, task.spec, batch) for batch in batches)
+            contestant = Contestant(launches, batches, captured, is_cold=self._is_cold)
             batches[0].output.fill_(math.nan)
-            launches[0].plan()
-            launches[0].run()
+            probe = clock.probe(contestant)
             wrong = check(self._truth, batches[0].output)
         except Exception as error:  # a candidate's code: whatever it raises is its outcome
             return failure(error)
-        return wrong or Contestant(launches, batches, captured, is_cold=self._is_cold)
+        return wrong or Admitted(contestant, probe)
 
     def recheck(self, entrant: Entrant, rerun: Callable[[], None]) -> Wrong | Failed | None:
         """Check again after the race what was timed: a stale plan shows only there."""

@@ -150,13 +150,14 @@ class Bench:
         match child.ask(rehearsal, compile_s, until, lambda _: None):
             case Rehearsed() | Failed() as answer:
                 return answer
+            case HarnessFailed() | Died(last=None | Step(entrant=None)):
+                # No candidate is to blame: where it lasts, the trial or the race will tell.
+                return Rehearsed(0.0, None)
             case Died(failed=failed):
                 return failed
             case OutOfTime() as answer:
                 late = deadline is None or until < deadline
                 return Failed("compile", f"not ready after {compile_s:g} s") if late else answer
-            case HarnessFailed(message):
-                return Failed("exception", message)
             case other:
                 raise _nonsense(other, Rehearsal.__name__)
 

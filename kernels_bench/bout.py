@@ -7,12 +7,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from kernels_bench.arena import Admitted, Arena
 from kernels_bench.failures import failure
 from kernels_bench.health import verdict
 from kernels_bench.messages import Step, Task
 from kernels_bench.method import SEED
 from kernels_bench.race import (
-    Contestant,
     ContestantError,
     Heat,
     Result,
@@ -24,7 +24,6 @@ from kernels_bench.race import (
 from kernels_bench.spec import Failed, Health, Outcome, Timed, Wrong
 
 if TYPE_CHECKING:
-    from kernels_bench.arena import Arena
     from kernels_bench.workbench import Workbench
 
 FLOOR_ALLOWED = 1.1
@@ -45,8 +44,7 @@ class Bout:
         self._task, self._bench, self._arena, self._floor_us = task, bench, arena, floor_us
         self._on_step = on_step
         self._out: dict[int, Outcome] = {}
-        self._admitted: dict[int, Contestant] = {}
-        self._probes_us: dict[int, float] = {}
+        self._admitted: dict[int, Admitted] = {}
 
     def outcomes(self) -> tuple[Outcome, ...]:
         """Of every entrant, in their order."""
@@ -61,24 +59,18 @@ class Bout:
         return tuple(self._out[index] for index in range(len(self._task.entrants)))
 
     def _admit(self, index: int) -> None:
-        """Check the output, and read the clock once, to see whether a race is worth its while."""
         self._on_step(Step(index, "check"))
-        match self._arena.admit(self._task.entrants[index]):
-            case Wrong() | Failed() as refusal:
+        match self._arena.admit(self._task.entrants[index], self._bench.clock):
+            case Admitted() as admitted:
+                self._admitted[index] = admitted
+            case refusal:
                 self._exclude(index, refusal)
-            case contestant:
-                self._on_step(Step(index, "time"))
-                try:
-                    self._probes_us[index] = self._bench.clock.probe_us(contestant)
-                except Exception as error:  # a candidate's code: whatever it raises is its outcome
-                    self._exclude(index, failure(error))
-                else:
-                    self._admitted[index] = contestant
 
     def _race(self) -> None:
         """Raises ContestantError, by entrant: the others run again without it."""
         order = list(self._admitted)
-        racing = [order[i] for i in lineup([self._probes_us[i] for i in order], self._task.rules)]
+        probes_us = [self._admitted[index].probe.run_us for index in order]
+        racing = [order[i] for i in lineup(probes_us, self._task.rules)]
         timers = {index: self._ready(index) for index in racing}
         heat = self._heat(timers)
         health = verdict(heat.readings, heat.voided_rounds, self._bench.neighbours)
@@ -88,7 +80,7 @@ class Bout:
                 result = heat.results[racing.index(index)]
                 wrong = self._arena.recheck(self._task.entrants[index], timers[index].rerun)
             else:  # too far behind to be worth a race: the one reading is its time
-                result = Result(self._probes_us[index], noise, samples=1, rounds_us=())
+                result = Result(self._admitted[index].probe.run_us, noise, samples=1, rounds_us=())
                 wrong = None
             self._out[index] = wrong or self._timed(index, result, health)
         self._admitted.clear()
@@ -96,8 +88,9 @@ class Bout:
     def _ready(self, index: int) -> Timer:
         self._on_step(Step(index, "time"))
         try:
+            admitted = self._admitted[index]
             timer: Timer = self._bench.clock.ready(
-                self._admitted[index], self._probes_us[index], self._task.rules
+                admitted.contestant, admitted.probe, self._task.rules
             )
         except Exception as error:  # a candidate's code: whatever it raises is its outcome
             raise ContestantError(index, error) from error
@@ -119,15 +112,14 @@ class Bout:
         fraction = self._floor_us / result.run_us
         if fraction > FLOOR_ALLOWED:
             return Wrong("floor", error=fraction, allowed=FLOOR_ALLOWED)
-        contestant, clock = self._admitted[index], self._bench.clock
+        contestant, probe = self._admitted[index].contestant, self._admitted[index].probe
         try:
-            call_us = clock.call_us(contestant, result.run_us)
-            plan_us = clock.plan_us(contestant)
+            plan_us = self._bench.clock.plan_us(contestant)
         except Exception as error:  # a candidate's code: whatever it raises is its outcome
             return failure(error)
         return Timed(
             gpu_us=result.run_us,
-            call_us=call_us,
+            call_us=result.run_us if probe.call_us is None else probe.call_us,
             plan_us=plan_us,
             noise=result.noise,
             samples=result.samples,

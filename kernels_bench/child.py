@@ -20,6 +20,8 @@ from kernels_bench.messages import Event, Request, Step
 from kernels_bench.spec import Failed
 
 _TAIL_BYTES = 1 << 16
+_DYING_S = 60.0
+"""For a core dump to be written, once the connection is gone."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Child:
             self._output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives with the child
         except OSError as error:
             raise WorkerError(f"no room for the measuring process's output: {error}") from error
+        self._heard_bytes = 0
         self._connection, theirs = Pipe()
         try:
             self._process = subprocess.Popen(
@@ -75,6 +78,9 @@ class Child:
         """
         last: Step | None = None
         try:
+            # What earlier candidates printed are nobody's last words. No seek: the offset is shared
+            # with the child, which is writing.
+            self._heard_bytes = os.fstat(self._output.fileno()).st_size
             self._connection.send(request)
             while True:
                 wait_s = silence_s
@@ -121,14 +127,20 @@ class Child:
         return Died(last, Failed("hang", f"silent for {silence_s:g} s{_while(last)}"))
 
     def _last_words(self, last: Step | None) -> str:
-        """How it ended, what it was doing, and the last line that it printed."""
-        code = self._process.wait()
+        """How it ended, what it was doing, and the last line that it printed meanwhile."""
+        try:
+            code = self._process.wait(_DYING_S)
+        except subprocess.TimeoutExpired:  # a candidate closed every file, and lives on
+            self.stop()
+            code = self._process.wait()
         ended = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
         end = self._output.seek(0, os.SEEK_END)  # a candidate may have written gigabytes
-        self._output.seek(max(0, end - _TAIL_BYTES))
-        lines = self._output.read().decode(errors="replace").strip().splitlines()
-        said = f": {lines[-1].strip()}" if lines else ""
-        return f"{ended}{_while(last)}{said}"
+        self._output.seek(max(self._heard_bytes, end - _TAIL_BYTES))
+        lines = self._output.read().decode(errors="replace").splitlines()
+        # Terminals obey what cannot be printed.
+        printable = ("".join(filter(str.isprintable, line)).strip() for line in lines)
+        said = next(filter(None, [*printable][::-1]), "")
+        return f"{ended}{_while(last)}{said and f': {said}'}"
 
 
 def _search_path() -> str:

@@ -46,6 +46,8 @@ class Marks:
 
     start: torch.cuda.Event
     end: torch.cuda.Event
+    host_us: float
+    """What handing the block over took."""
 
     def elapsed_us(self) -> float:
         """Once the device has been synchronised."""
@@ -122,21 +124,29 @@ def mark(block: Block) -> Marks:
         cycles = int(min(block.delay_us, _LONGEST_DELAY_US) * _CYCLES_PER_US)
         torch.cuda._sleep(cycles)  # type: ignore[no-untyped-call]
     start.record()
+    began = time.perf_counter_ns()
     block.enqueue()
+    host_us = (time.perf_counter_ns() - began) / 1e3
     end.record()
-    return Marks(start, end)
+    return Marks(start, end, host_us)
 
 
-def read(block: Block) -> tuple[float, float]:
-    """One block by itself: microseconds on the device, and on the host to hand it over."""
+@dataclass(frozen=True)
+class Reading:
+    """One block by itself."""
+
+    device_us: float
+    host_us: float
+    """What handing it over took, while the device was busy with a delay."""
+
+
+def read(block: Block) -> Reading:
+    """One block, behind its delay and nothing else."""
     import torch
 
-    torch.cuda.synchronize()
-    start = time.perf_counter_ns()
     marks = mark(block)
-    host = (time.perf_counter_ns() - start) / 1e3
     torch.cuda.synchronize()
-    return marks.elapsed_us(), host
+    return Reading(marks.elapsed_us(), marks.host_us)
 
 
 def elapsed_us(block: Block) -> float:
@@ -149,13 +159,13 @@ def elapsed_us(block: Block) -> float:
     return marks.elapsed_us()
 
 
-def host_us(act: Callable[[], object], samples: int = HOST_SAMPLES) -> float:
+def host_us(act: Callable[[], object]) -> float:
     """Median host time of a few, the device idle before each; of fewer where it is slow."""
     import torch
 
     times_us: list[float] = []
     deadline = time.perf_counter() + _HOST_SECONDS
-    while len(times_us) < samples and (not times_us or time.perf_counter() < deadline):
+    while len(times_us) < HOST_SAMPLES and (not times_us or time.perf_counter() < deadline):
         torch.cuda.synchronize()
         start = time.perf_counter_ns()
         act()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from statistics import median
 
 from kernels_bench.cuda_blocks import (
     Block,
@@ -26,12 +27,13 @@ from kernels_bench.cuda_blocks import (
     waits_for_the_device,
 )
 from kernels_bench.host_clock import HOST_SAMPLES
-from kernels_bench.race import Contestant, ContestantError, OnTurn, Rules
+from kernels_bench.race import Contestant, ContestantError, OnTurn, Probe, Rules
 
 _SCRUBBED_CACHES = 3
 """Reading three times the last-level cache leaves nothing of what was there."""
 _LONG_US = 2_000.0
 """A first reading as long as this is believed: what is late after a synchronisation is not."""
+_PROBES = 3
 _FIRST_DELAY_US = 300.0
 """Longer than most calls take the host: 100 to 300 us for one Triton kernel."""
 
@@ -59,28 +61,31 @@ class CudaClock:
         self._scrub = torch.zeros(scrubbed // 4, device="cuda").sum
         self._overheads = measure_overheads()
 
-    def probe_us(self, contestant: Contestant) -> float:
+    def probe(self, contestant: Contestant) -> Probe:
         """Of the first page set, eagerly; a long call is not run more often than it must be."""
         contestant.launches[0].plan()
         block = Block(contestant.launches[0].run, delay_us=_FIRST_DELAY_US)
-        first_us, call_us = read(block)
-        if first_us > _LONG_US:
-            return first_us
-        behind = replace(block, delay_us=delay_for(call_us))
-        reading_us = min(read(behind)[0] for _ in range(2))
-        return max(reading_us - self._overheads.eager_us, 1e-3)
+        first = read(block)
+        if first.device_us > _LONG_US and first.host_us < first.device_us / 2:
+            return Probe(first.device_us, first.host_us)
+        readings = []
+        for _ in range(_PROBES):
+            block = replace(block, delay_us=delay_for(first.host_us))
+            readings.append(read(block))
+        run_us = min(each.device_us for each in readings) - self._overheads.eager_us
+        return Probe(max(run_us, 1e-3), median(each.host_us for each in readings))
 
-    def ready(self, contestant: Contestant, probe_us: float, rules: Rules) -> CudaTimer:
+    def ready(self, contestant: Contestant, probe: Probe, rules: Rules) -> CudaTimer:
         """Plan, size a block, and capture it where an engine would.
 
         Raises UnfinishedError for a contestant whose work goes on behind the last event.
         """
-        calls = block_calls(probe_us, len(contestant.launches), contestant.is_cold, rules)
+        calls = block_calls(probe.run_us, len(contestant.launches), contestant.is_cold, rules)
         if contestant.captured:
             block = captured_block(contestant, calls)
         else:
             contestant.plan()
-            block = eager_block(contestant, calls, self.call_us(contestant, probe_us))
+            block = eager_block(contestant, calls, probe.call_us or 0.0)
         block.enqueue()  # the first replay uploads the graph
         check_finished(block)
         return CudaTimer(contestant, block, calls)
@@ -103,11 +108,6 @@ class CudaClock:
                 raise ContestantError(index, error) from error
         torch.cuda.synchronize()
         return {index: self._mean_us(timers[index], marks[index]) for index in order}
-
-    def call_us(self, contestant: Contestant, run_us: float) -> float:
-        """Host time of a call that nothing waits for; once, where the device takes longer."""
-        once_us = host_us(contestant.launches[0].run, samples=1)
-        return once_us if once_us < run_us / 2 else host_us(contestant.launches[0].run)
 
     def plan_us(self, contestant: Contestant) -> float:
         """Host time of a plan."""

@@ -185,5 +185,6 @@ def _of_groups(yardstick: Tensor) -> Tensor:
 
 def _worst(error: Tensor, allowed: Tensor) -> tuple[Tensor, Tensor]:
     """Both numbers, where they are farthest apart."""
-    at = (error / allowed).argmax()
-    return error.flatten()[at].clamp_max(_LARGEST), allowed.flatten()[at]
+    at = (error / allowed).argmax()[None]
+    # `take`, since an index on the device would make the host wait for it.
+    return error.take(at)[0].clamp_max(_LARGEST), allowed.take(at)[0]

@@ -43,10 +43,13 @@ class Helpers:
         rehearsals: Sequence[Rehearsal],
         rehearse_in: Callable[[Child, Rehearsal], Readiness],
         on_ready: Callable[[int, Readiness], None],
+        start: Callable[[], Child] = Child,
     ) -> None:
         self._rehearsals, self._rehearse_in, self._on_ready = rehearsals, rehearse_in, on_ready
+        self._start = start
         self._waiting: SimpleQueue[int] = SimpleQueue()
         self._children: list[Child] = []
+        self._is_over = False
         self._answers: dict[int, Readiness] = {}
 
     def rehearse(self, count: int) -> tuple[Readiness, ...]:
@@ -58,8 +61,7 @@ class Helpers:
                 for done in [pool.submit(self._work) for _ in range(count)]:
                     done.result()
             except BaseException:  # Ctrl-C as well: the threads wait for their processes
-                while _next(self._waiting) is not None:
-                    pass
+                self._is_over = True
                 for child in self._children:
                     child.stop()
                 raise
@@ -69,8 +71,10 @@ class Helpers:
         child: Child | None = None
         while (index := _next(self._waiting)) is not None:
             if child is None or child.is_dead:
-                child = Child()
+                child = self._start()
                 self._children.append(child)
+            if self._is_over:  # asked after it was listed: who stops the others sees it, or we do
+                break
             self._answers[index] = self._rehearse_in(child, self._rehearsals[index])
             self._on_ready(index, self._answers[index])
         if child is not None and not child.is_dead:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from statistics import median
 
-from kernels_bench.race import Contestant, ContestantError, OnTurn, Rules
+from kernels_bench.race import Contestant, ContestantError, OnTurn, Probe, Rules
 
 HOST_SAMPLES = 5
 """Host times are medians of so many."""
@@ -33,16 +33,16 @@ class HostClock:
     ) -> None:
         self._block_us = block_us
 
-    def probe_us(self, contestant: Contestant) -> float:
+    def probe(self, contestant: Contestant) -> Probe:
         """Plans every page set first: the race plans nothing more."""
         contestant.plan()
         run = contestant.launches[0].run
         run()  # the first call of all allocates
-        return min(self._block_us([run]) for _ in range(_PROBES))
+        return Probe(min(self._block_us([run]) for _ in range(_PROBES)), call_us=None)
 
-    def ready(self, contestant: Contestant, probe_us: float, rules: Rules) -> HostTimer:
+    def ready(self, contestant: Contestant, probe: Probe, rules: Rules) -> HostTimer:
         """Choose how many calls make a block."""
-        wanted = math.ceil(rules.block_us / max(probe_us, 1e-3))
+        wanted = math.ceil(rules.block_us / max(probe.run_us, 1e-3))
         return HostTimer(contestant, self._block_us, max(1, min(wanted, rules.max_calls)))
 
     def round_us(
@@ -57,10 +57,6 @@ class HostClock:
             except Exception as error:  # a candidate's code: whatever it raises is its outcome
                 raise ContestantError(index, error) from error
         return times_us
-
-    def call_us(self, contestant: Contestant, run_us: float) -> float:
-        """The host does the work, and so takes as long."""
-        return run_us
 
     def plan_us(self, contestant: Contestant) -> float:
         """Median of a few."""

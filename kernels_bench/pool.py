@@ -44,8 +44,10 @@ class Pool:
 
         Takes memory for one more copy of the keys, then of the values.
         """
+        slots = _slots(contents.requests, self.pages).to(page_sets.device)
+        num_pages = page_sets.shape[1]
         for cache, rows in ((self.key_cache, contents.keys), (self.value_cache, contents.values)):
-            _bits(cache)[page_sets] = _paged(rows, self.pages)
+            _bits(cache)[page_sets] = _paged(rows, slots, num_pages, self.pages)
 
     def tables(
         self, requests: Sequence[Request], page_sets: Tensor, rows: int, columns: int
@@ -98,21 +100,30 @@ def _empty(like: Tensor, num_pages: int, pages: Pages) -> Tensor:
     return cache
 
 
-def _paged(rows: Sequence[Tensor], pages: Pages) -> Tensor:
-    """All requests' tokens as whole pages [pages of all requests, ...], as bits."""
+def _slots(requests: Sequence[Request], pages: Pages) -> Tensor:
+    """Where each token of all requests stands when every request fills whole pages: int64 [T]."""
     import torch
 
-    lengths = [len(each) for each in rows]
-    owned = [-(-length // pages.size) for length in lengths]
+    owned = page_counts(requests, pages)
+    first_slots = (first * pages.size for first in accumulate((0, *owned[:-1])))
+    return torch.cat(
+        [
+            torch.arange(first, first + request.total_tokens)
+            for first, request in zip(first_slots, requests, strict=True)
+        ]
+    )
+
+
+def _paged(rows: Sequence[Tensor], slots: Tensor, num_pages: int, pages: Pages) -> Tensor:
+    """All requests' tokens as whole pages [num_pages, ...], as bits."""
+    import torch
+
     tokens = torch.cat([_bits(each) for each in rows])
     padded = torch.empty(
-        (sum(owned) * pages.size, *tokens.shape[1:]), dtype=rows[0].dtype, device=tokens.device
+        (num_pages * pages.size, *tokens.shape[1:]), dtype=rows[0].dtype, device=tokens.device
     )
     padded.fill_(_garbage(padded))
-    first_tokens = torch.tensor([0, *accumulate(lengths)])[:-1]
-    first_slots = torch.tensor([0, *accumulate(owned)])[:-1] * pages.size
-    shift = torch.repeat_interleave(first_slots - first_tokens, torch.tensor(lengths))
-    _bits(padded)[(torch.arange(len(tokens)) + shift).to(tokens.device)] = tokens
+    _bits(padded)[slots] = tokens
     paged = _bits(padded).view(-1, pages.size, *tokens.shape[1:])
     return paged if pages.layout == "NHD" else paged.transpose(1, 2)
 

@@ -15,7 +15,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
 from kernels_bench.health import Reading, Watch, disturbed
-from kernels_bench.standings import Round, Standing, Undecided, log_ratio, paired_noise, standing
+from kernels_bench.standings import Noise, Round, Standing, Undecided, log_ratio, noise_of, standing
 
 if TYPE_CHECKING:
     from kernels_bench.backends.base import Launch
@@ -96,6 +96,16 @@ class Contestant:
             launch.plan()
 
 
+@dataclass(frozen=True)
+class Probe:
+    """A first look at a contestant."""
+
+    run_us: float
+    """Of a call; once, where it is long."""
+    call_us: float | None
+    """What handing a call over took the host; None where a call returns when its work is done."""
+
+
 class Timer(Protocol):
     """A contestant that is planned, warmed up and ready to be timed."""
 
@@ -115,10 +125,12 @@ class Clock(Protocol[TimerT]):
     otherwise.
     """
 
-    def probe_us(self, contestant: Contestant) -> float:
-        """Plan, run once, and read the time of a call, coarsely."""
+    def probe(self, contestant: Contestant) -> Probe:
+        """Plan the first launch, run it, and read the time of a call, coarsely. What the last run
+        wrote is in the output.
+        """
 
-    def ready(self, contestant: Contestant, probe_us: float, rules: Rules) -> TimerT:
+    def ready(self, contestant: Contestant, probe: Probe, rules: Rules) -> TimerT:
         """Size a block from the probe of this contestant, and prepare it."""
 
     def round_us(
@@ -128,9 +140,6 @@ class Clock(Protocol[TimerT]):
 
         Raises ContestantError where it is known who failed.
         """
-
-    def call_us(self, contestant: Contestant, run_us: float) -> float:
-        """Host time of one call, run eagerly; `run_us` is what the device takes for it."""
 
     def plan_us(self, contestant: Contestant) -> float:
         """Host time of one plan."""
@@ -152,8 +161,9 @@ class Result:
     run_us: float
     """Median of a call; for a challenger the incumbent's median times the median paired ratio."""
     noise: float
-    """Relative spread, in one round, of the ratio between two contestants, pooled over all: the
-    standard error of a challenger's ratio is 1.253 * noise / sqrt(samples).
+    """Relative spread, in one round, of the ratio between two contestants, pooled over all, or its
+    own where that is larger: the standard error of a challenger's ratio is
+    1.253 * noise / sqrt(samples).
     """
     samples: int
     """Rounds: the recorded ones, or those of the screen where it went no further."""
@@ -234,8 +244,8 @@ def race(
         rounds.append(track.round_us(alive, rules.max_voided))
         if len(rounds) < rules.min_rounds:
             continue
-        noise = paired_noise(rounds)
-        most = rules.rounds_at(noise / math.sqrt(2))
+        noise = noise_of(rounds)
+        most = rules.rounds_at(noise.pooled / math.sqrt(2))
         is_last = len(rounds) >= most or time.perf_counter() > deadline
         verdict = standing(rounds, alive, most - rules.min_rounds + 1, is_last)
         if not isinstance(verdict, Undecided):
@@ -280,9 +290,11 @@ def _is_long(screen: Sequence[Round]) -> bool:
     return min(us for times in screen for us in times.values()) >= _LONG_US
 
 
-def _result(index: int, screen: Sequence[Round], rounds: Sequence[Round], noise: float) -> Result:
+def _result(index: int, screen: Sequence[Round], rounds: Sequence[Round], noise: Noise) -> Result:
     rounds_us = tuple(times[index] for times in rounds if index in times)
     base_us = median(times[0] for times in rounds)
-    seen = rounds if rounds_us else screen
-    run_us = base_us * math.exp(log_ratio(seen, index, 0))
-    return Result(run_us, noise, len(rounds_us) or len(screen), rounds_us)
+    if rounds_us:
+        run_us = base_us * math.exp(log_ratio(rounds, index, 0))
+        return Result(run_us, noise.of(index), len(rounds_us), rounds_us)
+    run_us = base_us * math.exp(log_ratio(screen, index, 0))
+    return Result(run_us, noise.pooled, len(screen), rounds_us=())

@@ -127,14 +127,25 @@ def test_a_driver_that_knows_no_infinity_cache_makes_no_other_device():
 
 
 @pytest.mark.parametrize(
-    ("caches", "expected"),
+    ("arch", "caches", "expected"),
     [
-        (((1, 32, 96), (2, 6144, 1), (3, 98304, 1)), 96 * MIB),
-        (((1, 16, 60), (2, 4096, 2)), 8 * MIB),
+        ("gfx1100", ((1, 32, 96), (2, 6144, 1), (3, 98304, 1)), 96 * MIB),
+        ("gfx1100", ((1, 32, 80), (2, 6144, 1), (3, 65536, 1)), 64 * MIB),
+        ("gfx1103", ((1, 16, 12), (2, 2048, 1)), 2 * MIB),
+        ("gfx906", ((1, 16, 60), (2, 4096, 2)), 8 * MIB),
     ],
 )
-def test_a_radeons_cache_is_what_its_driver_reports(caches, expected):
-    radeon = Board("0x0A", 0, "AMD Radeon RX 7900 XTX", "gfx1100", 96, caches=caches, modes=None)
+def test_a_radeons_cache_is_what_its_driver_reports(arch, caches, expected):
+    radeon = Board("0x0A", 0, "AMD Radeon", arch, 96, caches=caches, modes=None)
+    assert only_device(radeon).last_level_cache_bytes == expected
+
+
+@pytest.mark.parametrize(
+    ("arch", "expected"), [("gfx1030", 128 * MIB), ("gfx1100", 96 * MIB), ("gfx1201", 64 * MIB)]
+)
+def test_an_infinity_cache_that_the_driver_hides_is_that_of_the_largest_part(arch, expected):
+    caches = ((1, 32, 64), (2, 4096, 1))
+    radeon = Board("0x0A", 0, "AMD Radeon", arch, 64, caches=caches, modes=None)
     assert only_device(radeon).last_level_cache_bytes == expected
 
 

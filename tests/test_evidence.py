@@ -183,8 +183,6 @@ def test_what_speaks_against_numbers_is_told_with_its_places(file: Path) -> None
     with Store.open(file) as store:
         store.put_measurements(changed)
     assert sorted(table(run("cache", "show", "1").stdout, "Health")) == [
-        "1 round thrown away full 16q4s4k, window 16q4s4k",
-        "2 rounds thrown away full q8k, window q8k",
         f"{hot} full q8k, window q8k",
         f"{shared} full q8k, full 16q4s4k, window q8k, window 16q4s4k",
     ]

@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from kernels_bench.devices.amd_parts import LARGEST_INFINITY_CACHE_BYTES, LAST_LEVEL_CACHE_BYTES
 from kernels_bench.devices.found import Findings, FoundDevice
 from kernels_bench.devices.smi import message_of
 from kernels_bench.devices.visible import visible_rocm
@@ -18,15 +19,7 @@ if TYPE_CHECKING:
     from kernels_bench.spec import Stack
 
 _KIB = 1 << 10
-_MIB = 1 << 20
-
-LAST_LEVEL_CACHE_BYTES = {"gfx90a": 8 * _MIB, "gfx942": 256 * _MIB, "gfx950": 256 * _MIB}
-"""Where the architecture alone decides it: ROCm's "AMD GPU specifications".
-
-On gfx942 and gfx950 this is the Infinity Cache of the package, whatever the partition mode: HIP
-reports the 4 MiB L2 of one die (ROCm issue 4203). Radeon parts of one architecture differ (a
-gfx1100 has 96, 80 or 64 MiB), so their driver is asked.
-"""
+_L2 = 2
 
 _WHOLE = {"", "N/A", "SPX", "NPS1"}
 """Partition modes in which a device is the whole package."""
@@ -107,17 +100,20 @@ def _read_gpu(smi: Amdsmi, handle: Handle) -> Device:
         multiprocessors=int(asic["num_compute_units"]),
         memory_bytes=smi.amdsmi_get_gpu_memory_total(handle, smi.AmdSmiMemoryType.VRAM),
         last_level_cache_bytes=LAST_LEVEL_CACHE_BYTES.get(arch)
-        or _reported_cache_bytes(smi, handle),
+        or _reported_cache_bytes(smi, handle, arch),
         partition=_partition(smi, handle),
         power_limit_w=_power_limit_w(smi, handle),
     )
 
 
-def _reported_cache_bytes(smi: Amdsmi, handle: Handle) -> int:
+def _reported_cache_bytes(smi: Amdsmi, handle: Handle, arch: str) -> int:
     """All instances of the highest level that the kernel driver knows; its sizes are in KiB."""
     caches = smi.amdsmi_get_gpu_cache_info(handle)["cache"]
     last = max(caches, key=lambda cache: int(cache["cache_level"]))
-    return int(last["cache_size"]) * _KIB * int(last["num_cache_instance"])
+    reported = int(last["cache_size"]) * _KIB * int(last["num_cache_instance"])
+    if int(last["cache_level"]) > _L2:
+        return reported
+    return LARGEST_INFINITY_CACHE_BYTES.get(arch, reported)
 
 
 def _partition(smi: Amdsmi, handle: Handle) -> str:

@@ -21,7 +21,7 @@ class CpuWatch:
         self._tasks = tasks
 
     def read(self) -> CpuReading | NoReading:
-        """About 12 us a thread; nothing where the kernel keeps no such account."""
+        """About 20 us a thread; nothing where the kernel keeps no such account."""
         times_ns = [
             (int(fields[0]), int(fields[1]))
             for fields in map(_schedstat, self._threads())
