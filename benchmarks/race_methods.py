@@ -5,17 +5,22 @@
 - a fixed 5 + 7 interleaved rounds behind a flush of 256 MiB, promoted at 2 % (the scheme of vLLM's
   segmented-attention tuner).
 
-python benchmarks/race_methods.py llama-3.1-8b 8 > methods.md
+python benchmarks/race_methods.py llama-3.1-8b 4 rounds.jsonl > methods.md
+
+`rounds.jsonl` gets 40 rounds of everybody who is raced, and of the incumbent bound once more: the
+noise that `race_simulation.py --recorded` draws from, and what two bindings of one kernel differ.
 """
 
 from __future__ import annotations
 
+import json
 import random
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -37,10 +42,8 @@ from kernels_bench.standings import Promoted
 from kernels_bench.workbench import Workbench, set_up
 from kernels_bench.workload import parse_workload
 
-WORKLOADS = (
-    "q1s512", "8q1s1k", "32q1s2k", "64q1s4k", "128q1s256", "16q4s4k", "q1k", "q4k", "q2ks16k",
-    "100q1s2kv80_5q1200",
-)  # fmt: skip
+WORKLOADS = ("q1s512", "8q1s1k", "32q1s2k", "64q1s4k", "q1k", "100q1s2kv80_5q1200")
+ROUNDS = 40
 NOT_RACED = frozenset({"torch_sdpa", "torch_flex"})
 FLUSH_BYTES = 256 << 20
 MARGIN = 0.98
@@ -62,7 +65,7 @@ Method = Callable[[Field], int]
 
 
 def main() -> None:
-    model, repeats = sys.argv[1], int(sys.argv[2])
+    model, repeats, record = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
     tasks = make_tasks(model)
     bench = set_up(tasks[0].device, tasks[0].torch_device)
     methods: dict[str, Method] = {
@@ -71,7 +74,9 @@ def main() -> None:
     seconds = dict.fromkeys(methods, 0.0)
     rows = []
     for task in tasks:
-        field = admitted(task, bench)
+        field, twin = admitted(task, bench)
+        with record.open("a") as file:
+            file.write(json.dumps(recorded(field, twin)) + "\n")
         winners: dict[str, list[str]] = {name: [] for name in methods}
         for _ in range(repeats):
             for name, method in methods.items():
@@ -93,17 +98,19 @@ def make_tasks(model: str) -> list[Task]:
     return [plan.task(step, tuple(a.entrant for a in step.answers)) for step in plan.steps]
 
 
-def admitted(task: Task, bench: Workbench[Any]) -> Field:
-    """Those who are right, warm."""
+def admitted(task: Task, bench: Workbench[Any]) -> tuple[Field, Contestant]:
+    """Those who are right, warm; and the incumbent, bound once more."""
     contents = make_contents(task.spec, task.workload, bench.torch_device)
     arena = Arena(task, contents, make_truth(task.spec, contents))
     pairs = [(entrant.label, arena.admit(entrant, bench.clock)) for entrant in task.entrants]
     right = [(label, each) for label, each in pairs if isinstance(each, Admitted)]
+    twin = arena.admit(task.entrants[0], bench.clock)
+    assert isinstance(twin, Admitted), twin
     for _, admitted in right:
         admitted.contestant.plan()
     labels = tuple(label for label, _ in right)
     contestants = tuple(admitted.contestant for _, admitted in right)
-    return Field(task, labels, contestants, bench, random.Random(SEED))
+    return Field(task, labels, contestants, bench, random.Random(SEED)), twin.contestant
 
 
 def ours(field: Field) -> int:
@@ -113,6 +120,26 @@ def ours(field: Field) -> int:
     timers = [clock.ready(field.contestants[index], probes[index], rules) for index in chosen]
     heat = race(timers, clock, rules, field.bench.watch, field.shuffle)
     return chosen[heat.standing.index] if isinstance(heat.standing, Promoted) else 0
+
+
+def recorded(field: Field, twin: Contestant) -> dict[str, Any]:
+    """Rounds of a fixed number, without a screen."""
+    clock = field.bench.clock
+    rules = replace(field.task.rules, min_rounds=ROUNDS, max_rounds=ROUNDS, screen_rounds=0)
+    everybody = [*field.contestants, twin]
+    probes = [clock.probe(each) for each in everybody]
+    chosen = [*lineup([probe.run_us for probe in probes[:-1]], rules), len(probes) - 1]
+    timers = [clock.ready(everybody[index], probes[index], rules) for index in chosen]
+    heat = race(timers, clock, replace(rules, seconds=60.0), field.bench.watch, field.shuffle)
+    labels = [*field.labels, f"{field.labels[0]} again"]
+    return {
+        "workload": field.task.workload.text,
+        "device": field.task.device.name,
+        "rounds": {
+            labels[index]: result.rounds_us
+            for index, result in zip(chosen, heat.results, strict=True)
+        },
+    }
 
 
 def do_bench_smallest(field: Field) -> int:

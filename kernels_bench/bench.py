@@ -126,6 +126,10 @@ class Bench:
                     break
                 case Died(last=Step(entrant=int(position)), failed=failed):
                     outcomes[alive.pop(position)] = failed
+                case Died(last=Step(doing="time")) if (
+                    isinstance(request, Task) and not request.rules.apart
+                ):  # once more, one by one, so that it shows whose fault it was
+                    request = replace(request, rules=replace(request.rules, apart=True))
                 case Died(failed=failed):
                     return HarnessFailed(failed.message)
                 case OutOfTime() | HarnessFailed() as answer:

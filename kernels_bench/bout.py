@@ -76,13 +76,15 @@ class Bout:
         health = verdict(heat.readings, heat.voided_rounds, self._bench.neighbours)
         noise = heat.results[0].noise
         for index in order:
+            call_us = self._admitted[index].probe.call_us
             if index in timers:
                 result = heat.results[racing.index(index)]
                 wrong = self._arena.recheck(self._task.entrants[index], timers[index].rerun)
+                call_us = timers[index].call_us() or call_us
             else:  # too far behind to be worth a race: the one reading is its time
                 result = Result(self._admitted[index].probe.run_us, noise, samples=1, rounds_us=())
                 wrong = None
-            self._out[index] = wrong or self._timed(index, result, health)
+            self._out[index] = wrong or self._timed(index, result, call_us, health)
         self._admitted.clear()
 
     def _ready(self, index: int) -> Timer:
@@ -108,18 +110,20 @@ class Bout:
         except ContestantError as error:
             raise ContestantError(indices[error.index], error.error) from error
 
-    def _timed(self, index: int, result: Result, health: Health) -> Timed | Wrong | Failed:
+    def _timed(
+        self, index: int, result: Result, call_us: float | None, health: Health
+    ) -> Timed | Wrong | Failed:
         fraction = self._floor_us / result.run_us
         if fraction > FLOOR_ALLOWED:
             return Wrong("floor", error=fraction, allowed=FLOOR_ALLOWED)
-        contestant, probe = self._admitted[index].contestant, self._admitted[index].probe
+        contestant = self._admitted[index].contestant
         try:
             plan_us = self._bench.clock.plan_us(contestant)
         except Exception as error:  # a candidate's code: whatever it raises is its outcome
             return failure(error)
         return Timed(
             gpu_us=result.run_us,
-            call_us=result.run_us if probe.call_us is None else probe.call_us,
+            call_us=result.run_us if call_us is None else call_us,
             plan_us=plan_us,
             noise=result.noise,
             samples=result.samples,

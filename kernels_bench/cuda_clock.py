@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from statistics import median
 
 from kernels_bench.cuda_blocks import (
@@ -34,6 +34,8 @@ _SCRUBBED_CACHES = 3
 _LONG_US = 2_000.0
 """A first reading as long as this is believed: what is late after a synchronisation is not."""
 _PROBES = 3
+_UNOPENED_US = 5_000.0
+"""About 15 us are late after a synchronisation: 0.3 % of this."""
 _FIRST_DELAY_US = 300.0
 """Longer than most calls take the host: 100 to 300 us for one Triton kernel."""
 
@@ -45,6 +47,17 @@ class CudaTimer:
     contestant: Contestant
     block: Block
     calls: int
+    is_long: bool
+    """Its block is long enough for what is late after a synchronisation not to show."""
+    is_apart: bool
+    """Nothing else may be under way with its block."""
+    enqueued_us: list[float] = field(default_factory=list)
+    """What handing a block over took the host, round by round."""
+
+    def call_us(self) -> float | None:
+        """Of a replay nothing is known of one call."""
+        is_shown = self.enqueued_us and not self.contestant.captured
+        return median(self.enqueued_us) / self.calls if is_shown else None
 
     def rerun(self) -> None:
         """The block as it was timed; its last call leaves the output."""
@@ -72,8 +85,8 @@ class CudaClock:
         for _ in range(_PROBES):
             block = replace(block, delay_us=delay_for(first.host_us))
             readings.append(read(block))
-        run_us = min(each.device_us for each in readings) - self._overheads.eager_us
-        return Probe(max(run_us, 1e-3), median(each.host_us for each in readings))
+        run_us = min(each.device_us for each in readings)
+        return Probe(run_us, median(each.host_us for each in readings))
 
     def ready(self, contestant: Contestant, probe: Probe, rules: Rules) -> CudaTimer:
         """Plan, size a block, and capture it where an engine would.
@@ -86,27 +99,37 @@ class CudaClock:
         else:
             contestant.plan()
             block = eager_block(contestant, calls, probe.call_us or 0.0)
-        block.enqueue()  # the first replay uploads the graph
-        check_finished(block)
-        return CudaTimer(contestant, block, calls)
+        check_finished(block)  # this also uploads a graph, as its first replay does
+        is_long = probe.run_us * calls > _UNOPENED_US
+        return CudaTimer(contestant, block, calls, is_long, rules.apart)
 
     def round_us(
         self, timers: Sequence[CudaTimer], order: Sequence[int], on_turn: OnTurn
     ) -> dict[int, float]:
-        """All blocks behind one that is thrown away: the first after a synchronisation is late."""
+        """All blocks behind one that is thrown away, unless they are long: the first after a
+        synchronisation is late.
+        """
         import torch
 
+        is_apart = timers[order[0]].is_apart
         on_turn(None)  # a fault shows at the synchronisation, and nobody can say whose it was
-        timers[order[-1]].block.enqueue()
+        if not is_apart and not timers[order[0]].is_long:
+            timers[order[-1]].block.enqueue()
         marks: dict[int, Marks] = {}
         for index in order:
             if not timers[index].contestant.is_cold:
                 self._scrub()
+            if is_apart:
+                on_turn(index)
             try:
                 marks[index] = mark(timers[index].block)
+                if is_apart:
+                    torch.cuda.synchronize()
             except Exception as error:  # a candidate's code: whatever it raises is its outcome
                 raise ContestantError(index, error) from error
         torch.cuda.synchronize()
+        for index in order:
+            timers[index].enqueued_us.append(marks[index].host_us)
         return {index: self._mean_us(timers[index], marks[index]) for index in order}
 
     def plan_us(self, contestant: Contestant) -> float:

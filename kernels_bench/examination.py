@@ -31,6 +31,15 @@ class Examiner:
 
     def examine(self, entrant: Entrant) -> Passed | Wrong | Failed:
         """Bind once, then show every scene; the first wrong answer ends it."""
+        answer = self._examine(entrant)
+        if not isinstance(answer, Passed):
+            # It may have written into the pages, or still write, from a thread or a stream: who
+            # follows gets other tensors, and none of that memory before the device is done with it.
+            self._bench.memory.survives()
+            self._stage_of.cache_clear()
+        return answer
+
+    def _examine(self, entrant: Entrant) -> Passed | Wrong | Failed:
         asked, bench = self._examination, self._bench
         captured = is_captured(asked.device, entrant.variant, asked.phase)
         try:

@@ -38,7 +38,7 @@ MAX_FLOOR = 0.001
 """Of the largest output."""
 MEAN_FLOOR = 0.0025
 """Of the mean size of outputs."""
-_GPU_LOGITS = 1 << 28
+_GPU_LOGITS = 1 << 27
 _CPU_LOGITS = 1 << 24
 """Logits that the reference of a workload computes; two CPU cores take 0.3 s for theirs."""
 _LARGEST = 3.0e38

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
@@ -58,7 +58,7 @@ class Helpers:
             self._waiting.put(index)
         with ThreadPoolExecutor(count) as pool:
             try:
-                for done in [pool.submit(self._work) for _ in range(count)]:
+                for done in as_completed([pool.submit(self._work) for _ in range(count)]):
                     done.result()
             except BaseException:  # Ctrl-C as well: the threads wait for their processes
                 self._is_over = True

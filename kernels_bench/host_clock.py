@@ -94,6 +94,10 @@ class HostTimer:
         self._next_set = (self._next_set + self._calls) % count
         return self._block_us(calls)
 
+    def call_us(self) -> float | None:
+        """A call returns when its work is done."""
+        return None
+
     def rerun(self) -> None:
         """On the last page set: a stale plan shows only there."""
         self._launches[-1].run()

@@ -88,14 +88,21 @@ class Memory:
 
     def make_room(self, needed_bytes: int) -> int:
         """Free bytes, after what nobody uses was given back where they would not suffice."""
-        import torch
-
         free_bytes = self._free_bytes()
         if needed_bytes > free_bytes:
-            gc.collect()
-            torch.cuda.empty_cache()
+            self.give_back()
             free_bytes = self._free_bytes()
         return free_bytes
+
+    def give_back(self) -> None:
+        """What torch keeps for later, and nobody uses: of it the driver cannot load a kernel, nor a
+        library that knows no torch take its workspace.
+        """
+        import torch
+
+        if self._device.type != "cpu":
+            gc.collect()
+            torch.cuda.empty_cache()
 
     def _free_bytes(self) -> int:
         """What the driver has, and what torch keeps for itself but does not use."""

@@ -41,6 +41,10 @@ class Rules:
     """No round is started after this time, once `min_rounds` are done."""
     hopeless: float = 2.0
     """Whose probe is more than so many times the best is not raced."""
+    hopeless_us: float = 200.0
+    """But no probe below this: what a short call costs to start, and what the cache still holds,
+    is too large a part of it.
+    """
     screen_rounds: int = 2
     """Not recorded."""
     screen_ratio: float = 1.25
@@ -53,6 +57,8 @@ class Rules:
     """
     max_voided: int = 5
     """Disturbed rounds that are thrown away; after so many they count."""
+    apart: bool = False
+    """Wait for the device after every block: slower and noisier, but a fault shows whose it is."""
     warm_seconds: float = 0.15
     max_warm_seconds: float = 0.5
 
@@ -108,6 +114,9 @@ class Probe:
 
 class Timer(Protocol):
     """A contestant that is planned, warmed up and ready to be timed."""
+
+    def call_us(self) -> float | None:
+        """What handing a call over took the host in the rounds; None where they do not show it."""
 
     def rerun(self) -> None:
         """Once more what was timed, so that its output can be checked."""
@@ -192,7 +201,7 @@ class ContestantError(Exception):
 
 def lineup(probes_us: Sequence[float], rules: Rules) -> tuple[int, ...]:
     """Whom to race, by coarse times: the incumbent, which is the first, and whoever has hope."""
-    slowest_us = rules.hopeless * min(probes_us)
+    slowest_us = max(rules.hopeless_us, rules.hopeless * min(probes_us))
     return tuple(i for i, probe_us in enumerate(probes_us) if i == 0 or probe_us <= slowest_us)
 
 

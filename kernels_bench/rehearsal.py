@@ -37,10 +37,11 @@ def rehearse(
     started = time.perf_counter()
     entrant, spec = rehearsal.entrant, rehearsal.spec
     most_bytes = memory.held_bytes(entrant.backend)
+    shared = shared_pages(spec, entrant.pages, torch_device)
     for workload in rehearsal.workloads:
         is_wide = engines_capture(rehearsal.device, workload.phase)
         longest = rehearsal.max_model_len if is_wide else 0
-        batch = stand_in(spec, workload, entrant.pages, torch_device, longest)
+        batch = stand_in(shared, workload, longest)
         with memory.of(entrant.backend) as used:
             failed = _run_once(entrant, spec, batch, memory)
         if failed is not None:
@@ -56,40 +57,43 @@ def _run_once(entrant: Entrant, spec: AttentionSpec, batch: Batch, memory: Memor
         launch.plan()
         launch.run()
         memory.wait()
+        return None
     except Exception as error:  # a candidate's code: whatever it raises is its outcome
         failed = failure(error)
-        return failed if failed.kind == "compile" or not memory.survives() else None
+    if failed.kind == "compile" or not memory.survives():
+        return failed
+    if failed.kind == "memory":  # behind the handler, whose traceback holds what was allocated
+        memory.give_back()
     return None
 
 
-def stand_in(
-    spec: AttentionSpec,
-    workload: Workload,
-    pages: Pages,
-    torch_device: torch.device,
-    longest_tokens: int,
-) -> Batch:
+def shared_pages(spec: AttentionSpec, pages: Pages, torch_device: torch.device) -> Batch:
+    """A batch of one request, whose pages stand in for everybody's."""
+    contents = make_contents(spec, _POOL, torch_device)
+    (batch,) = make_batches(spec, contents, pages, count=1)
+    return batch
+
+
+def stand_in(shared: Batch, workload: Workload, longest_tokens: int) -> Batch:
     """A batch with a workload's shapes and lengths whose requests share a few pages."""
     import torch
 
-    contents = make_contents(spec, _POOL, torch_device)
-    (small,) = make_batches(spec, contents, pages, count=1)
+    device = shared.query.device
     requests = workload.requests(SEED)
     new_tokens = [request.new_tokens for request in requests]
     lens = torch.tensor([request.total_tokens for request in requests], dtype=torch.int32)
     starts = torch.tensor([0, *accumulate(new_tokens)], dtype=torch.int32)
-    columns = -(-max(int(lens.max()), longest_tokens) // pages.size)
-    shared = small.block_table[0]
-    table = shared[torch.arange(len(requests) * columns, device=torch_device) % len(shared)]
-    repeats = -(-sum(new_tokens) // len(contents.query))
-    query = contents.query.repeat(repeats, 1, 1)[: sum(new_tokens)]
+    columns = -(-max(int(lens.max()), longest_tokens) // shared.pages.size)
+    own = shared.block_table[0]
+    table = own.repeat(-(-len(requests) * columns // len(own)))[: len(requests) * columns]
+    query = shared.query.repeat(sum(new_tokens), 1, 1)
     return replace(
-        small,
+        shared,
         query=query,
-        output=query.new_zeros((len(query), spec.num_q_heads, spec.value_dim)),
+        output=query.new_zeros((len(query), *shared.output.shape[1:])),
         block_table=table.view(len(requests), columns),
-        seq_lens=lens.to(torch_device),
-        query_start_loc=starts.to(torch_device),
+        seq_lens=lens.to(device),
+        query_start_loc=starts.to(device),
         seq_lens_cpu=lens,
         query_start_loc_cpu=starts,
         max_query_len=max(new_tokens),

@@ -64,7 +64,11 @@ class Scene:
     def check(self, output: Tensor) -> Wrong | None:
         """Compare all but the tokens of padded rows, which nobody reads."""
         wrong = check(self.question.truth, output[: len(self.question.contents.query)])
-        if wrong is None or self.name == _PLAIN:
+        return None if wrong is None else self.named(wrong)
+
+    def named(self, wrong: Wrong) -> Wrong:
+        """Told with the scene, unless that is the plain one."""
+        if self.name == _PLAIN:
             return wrong
         return replace(wrong, check=f"{self.name}: {wrong.check}")
 
@@ -78,14 +82,36 @@ class Stage:
 
     def show(self, scene: Scene) -> None:
         """Write a scene in place; the queries of padded rows keep what was there."""
+        for tensor, content in self._inputs(scene):
+            tensor.copy_(content)
+        self.batch.output.fill_(math.nan)
+
+    def check(self, scene: Scene) -> Wrong | None:
+        """Whether the output is right, and all else as it was shown: others read it next. Who wrote
+        into the pages is found by the scene that comes again.
+        """
+        import torch
+
+        wrong = scene.check(self.batch.output)
+        if wrong is not None:
+            return wrong
+        pairs = self._inputs(scene)
+        changed = sum(
+            not torch.equal(tensor, content.to(tensor.device)) for tensor, content in pairs
+        )
+        return scene.named(Wrong("inputs", error=changed, allowed=0.0)) if changed else None
+
+    def _inputs(self, scene: Scene) -> tuple[tuple[Tensor, Tensor], ...]:
+        """Each input with what the scene puts there."""
         batch, query = self.batch, scene.question.contents.query
-        batch.block_table.copy_(scene.block_table)
-        for lens in (batch.seq_lens, batch.seq_lens_cpu):
-            lens.copy_(scene.seq_lens)
-        for starts in (batch.query_start_loc, batch.query_start_loc_cpu):
-            starts.copy_(scene.query_start_loc)
-        batch.query[: len(query)] = query
-        batch.output.fill_(math.nan)
+        return (
+            (batch.block_table, scene.block_table),
+            (batch.seq_lens, scene.seq_lens),
+            (batch.seq_lens_cpu, scene.seq_lens),
+            (batch.query_start_loc, scene.query_start_loc),
+            (batch.query_start_loc_cpu, scene.query_start_loc),
+            (batch.query[: len(query)], query),
+        )
 
 
 class Trial:
@@ -138,7 +164,7 @@ def run_trial(stage: Stage, launch: Launch, call: Callable[[], object]) -> Wrong
         stage.show(scene)
         launch.plan()
         call()
-        wrong = scene.check(stage.batch.output)
+        wrong = stage.check(scene)
         if wrong is not None:
             return wrong
     return None

@@ -90,12 +90,14 @@ class Workbench(Generic[TimerT]):
 
     def outlive(self, failed: Failed, blame: Callable[[], None]) -> None:
         """End this process where a failure left the device unusable: `blame` tells the parent whose
-        it was, and it goes on in another.
+        it was, and it goes on in another. Who took all of the memory leaves it to the others.
         """
         if not self.memory.survives():
             blame()
             print(failed.message, file=sys.stderr, flush=True)  # noqa: T201 - its last words
             os._exit(1)
+        if failed.kind == "memory":
+            self.memory.give_back()
 
 
 def room_bytes(task: Task) -> int:

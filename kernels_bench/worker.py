@@ -23,6 +23,7 @@ from kernels_bench.bout import Bout
 from kernels_bench.candidates import survey
 from kernels_bench.errors import NoRoomError, one_line
 from kernels_bench.examination import Examiner
+from kernels_bench.failures import failure
 from kernels_bench.floor import floor_us
 from kernels_bench.gate import make_truth
 from kernels_bench.messages import (
@@ -67,6 +68,8 @@ class Worker:
         except NoRoomError as error:
             self.send(HarnessFailed(str(error)))
         except (MemoryError, RuntimeError) as error:
+            for bench in self.benches.values():  # the last step told whose it was, if anybody's
+                bench.outlive(failure(error), lambda: None)
             self.send(HarnessFailed(one_line(error)))
 
     def _rehearse(self, rehearsal: Rehearsal) -> Rehearsed | Failed:

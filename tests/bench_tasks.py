@@ -7,7 +7,7 @@ from pathlib import Path
 import kernels_bench
 from kernels_bench.bench import Bench
 from kernels_bench.candidates import Entrant
-from kernels_bench.messages import AskAll, Finished, Task
+from kernels_bench.messages import AskAll, Examination, Finished, Rehearsal, Task
 from kernels_bench.race import Rules
 from kernels_bench.spec import AttentionSpec, Device, Outcome, Pages, Phase, Timed, Variant
 from kernels_bench.workload import parse_workload
@@ -28,6 +28,18 @@ def entrant(backend: str) -> Entrant:
 
 def task(*backends: str) -> Task:
     return Task(DEVICE, "cpu", SPEC, WORKLOAD, 4096, tuple(map(entrant, backends)), RULES)
+
+
+def rehearsals(*backends: str) -> tuple[Rehearsal, ...]:
+    """One a backend, of a workload of every phase but verify."""
+    workloads = tuple(map(parse_workload, ("3q1s40", "q24", "q20s60", "3q1s40_q24")))
+    return tuple(
+        Rehearsal(DEVICE, "cpu", SPEC, workloads, 4096, entrant(backend)) for backend in backends
+    )
+
+
+def examination(*backends: str, phase: Phase = Phase.DECODE) -> Examination:
+    return Examination(DEVICE, "cpu", SPEC, phase, 4096, tuple(map(entrant, backends)))
 
 
 def outcomes(bench: Bench, *backends: str) -> tuple[Outcome, ...]:

@@ -9,10 +9,11 @@ import torch
 from bench_tasks import DEVICE, SPEC, entrant, task
 from fakes import H100
 
-from kernels_bench.arena import Arena, page_sets
+from kernels_bench.arena import Admitted, Arena, page_sets
 from kernels_bench.batch import make_contents
 from kernels_bench.candidates import Entrant
 from kernels_bench.gate import make_truth
+from kernels_bench.host_clock import HostClock
 from kernels_bench.messages import Task
 from kernels_bench.race import Contestant
 from kernels_bench.spec import Device, Pages, Variant
@@ -31,9 +32,9 @@ def admit(task: Task, *entrants: Entrant) -> list[Contestant]:
     """The tensors stay on the CPU whatever device the task names."""
     contents = make_contents(task.spec, task.workload, torch.device("cpu"))
     arena = Arena(task, contents, make_truth(task.spec, contents))
-    admitted = [arena.admit(each) for each in entrants]
-    assert all(isinstance(each, Contestant) for each in admitted), admitted
-    return [each for each in admitted if isinstance(each, Contestant)]
+    admitted = [arena.admit(each, HostClock()) for each in entrants]
+    assert all(isinstance(each, Admitted) for each in admitted), admitted
+    return [each.contestant for each in admitted if isinstance(each, Admitted)]
 
 
 SMALL_GPU = replace(H100, last_level_cache_bytes=1 << 10)

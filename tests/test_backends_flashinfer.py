@@ -35,7 +35,7 @@ COMPILER = {"nvcc": "13.0", "c++": "14.2.0", "ninja": "1.13.0"}
 PACKAGE = {"torch": "2.11.0", "cuda": "13.0", "flashinfer-python": "0.6.12"}
 STACK = {**PACKAGE, **COMPILER}
 SPEC = AttentionSpec(8, 2, 64, "bfloat16", num_layers=1)
-NAMES = ("vllm", "fa2", "fa3", "decode-tc", "decode")
+NAMES = ("vllm", "fa2", "fa3", "decode", "decode-tc")
 EVERY_PHASE = ("vllm", "fa2", "fa3")
 
 

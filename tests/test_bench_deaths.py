@@ -9,13 +9,47 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from bench_tasks import PLUGINS, ROOT, assert_timed, outcomes, task
+from bench_tasks import (
+    PLUGINS,
+    ROOT,
+    assert_timed,
+    examination,
+    outcomes,
+    rehearsals,
+    task,
+)
+from fakes import write_plugin
 
-from kernels_bench.bench import Bench, OutOfTime
-from kernels_bench.messages import Finished, Step
-from kernels_bench.spec import Failed, Wrong
+from kernels_bench.bench import Bench
+from kernels_bench.child import Died, OutOfTime
+from kernels_bench.messages import Examined, Finished, HarnessFailed, Passed, Rehearsed, Step
+from kernels_bench.patience import Patience
+from kernels_bench.spec import Failed, Timed, Wrong
+
+
+class ScriptedBench(Bench):
+    """Its child answers from a list."""
+
+    def __init__(self, *answers: object) -> None:
+        super().__init__()
+        self.answers, self.asked = list(answers), list[object]()
+
+    def _ask(self, request: object, *_: object) -> Any:
+        self.asked.append(request)
+        return self.answers.pop(0)
+
+
+def test_a_death_that_nobody_is_known_to_have_caused_is_raced_again_one_by_one() -> None:
+    timed = Timed(1.0, 1.0, 1.0, 0.01, 5, 0.5)
+    together = Died(Step(None, "time"), Failed("crash", "exit status 1: CUDA error"))
+    alone = Died(Step(1, "time"), Failed("crash", "exit status 1 while being timed: CUDA error"))
+    bench = ScriptedBench(together, alone, Finished((timed,)))
+    assert outcomes(bench, "right", "faulty") == (timed, alone.failed)
+    assert [each.rules.apart for each in bench.asked] == [False, True, True]  # type: ignore[attr-defined]
+    assert isinstance(ScriptedBench(together, together).measure(task("right")), HarnessFailed)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -45,6 +79,98 @@ def test_who_kills_the_process_has_crashed_and_the_others_are_timed() -> None:
     assert [step for step in steps if step.entrant == 0] == [Step(0, "check")]
     timed_last = {step.entrant for step in steps[-4:] if step.doing == "time"}
     assert timed_last <= {1, 4}
+
+
+def test_who_kills_the_process_in_a_trial_has_crashed_and_the_others_are_examined() -> None:
+    steps: list[Step] = []
+    backends = ("right", "exits_when_checked", "wrong", "killed_when_timed", "torch_sdpa")
+    with Bench() as bench:
+        answer = bench.examine(examination(*backends), on_step=steps.append)
+    assert isinstance(answer, Examined), answer
+    right, exited, wrong, killed, sdpa = answer.outcomes
+    assert right == sdpa == Passed(plan_waits=False)
+    assert exited == Failed("crash", "exit status 3 while being checked: abort: the last line")
+    assert killed == Failed("crash", "killed by SIGSEGV while being checked")
+    assert isinstance(wrong, Wrong)
+    checked = [step.entrant for step in steps if step.doing == "check"]
+    assert checked == [0, 1, 0, 2, 3, 0, 2, 4]
+
+
+def test_who_kills_the_process_in_a_rehearsal_has_crashed_and_the_others_are_ready() -> None:
+    with Bench() as bench:
+        right, exited, again = bench.rehearse(rehearsals("right", "exits_when_checked", "right"))
+        assert exited == Failed("crash", "exit status 3 while compiling: abort: the last line")
+        for each in (right, again):
+            assert isinstance(each, Rehearsed)
+            assert each.seconds > 0
+        assert_timed(*outcomes(bench, "right"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_who_is_not_ready_in_time_has_not_compiled_and_leaves_no_process_behind(
+    note: Path,
+) -> None:
+    compile_s = round(3 * start_s()) + 1
+    with Bench(Patience(compile_s=compile_s)) as bench:
+        hung, right = bench.rehearse(rehearsals("hangs", "right"))
+    assert hung == Failed("compile", f"not ready after {compile_s} s")
+    assert isinstance(right, Rehearsed)
+    assert all(map(ends, noted(note)))
+
+
+def test_a_run_s_deadline_blames_nobody_for_what_is_not_compiled(note: Path) -> None:
+    ready: list[int] = []
+    with Bench() as bench:
+        answers = bench.rehearse(
+            rehearsals("hangs", "right"),
+            time.monotonic() + 0.5,
+            lambda index, _: ready.append(index),
+        )
+    assert answers == (OutOfTime(), OutOfTime())
+    assert ready == [0, 1]
+
+
+def last_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *statements: str, before: tuple[str, ...] = ()
+) -> Failed:
+    """Of a backend that executes these when it is bound, after others were rehearsed."""
+    body = "\n".join(f"    {each}" for each in statements)
+    source = f"""
+import os, sys, time
+from odd_backends import OddBackend
+def act(*_):
+{body}
+BACKEND = OddBackend("acts", act)
+"""
+    write_plugin(tmp_path / "plugins", "acts", source)
+    monkeypatch.syspath_prepend(str(tmp_path / "plugins"))
+    with Bench() as bench:
+        *_, answer = bench.rehearse(rehearsals(*before, "acts"))
+    assert isinstance(answer, Failed), answer
+    return answer
+
+
+def test_last_words_are_one_s_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = last_words(tmp_path, monkeypatch, "os._exit(5)", before=("prints",))
+    assert failed == Failed("crash", "exit status 5 while compiling")
+
+
+def test_last_words_are_what_can_be_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not what a terminal would obey."""
+    said = r"os.write(2, b'\x1b[31mno\x07 card\r\n\x00\n \n')"
+    failed = last_words(tmp_path, monkeypatch, said, "os._exit(5)")
+    assert failed == Failed("crash", "exit status 5 while compiling: [31mno card")
+
+
+def test_who_closes_every_file_and_lives_on_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kernels_bench.child._DYING_S", 0.2)
+    acts = ("os.closerange(3, 256)", "time.sleep(3600)")
+    failed = last_words(tmp_path, monkeypatch, *acts)
+    assert failed == Failed("crash", "killed by SIGKILL while compiling")
 
 
 def test_the_deadline_ends_a_task_and_the_bench_goes_on(note: Path) -> None:
@@ -97,7 +223,7 @@ def start_s() -> float:
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_who_hangs_has_failed_and_leaves_no_process_behind(note: Path) -> None:
     hang_s = round(3 * start_s()) + 1
-    with Bench(hang_s=hang_s) as bench:
+    with Bench(Patience(hang_s=hang_s)) as bench:
         hung, right = outcomes(bench, "hangs", "right")
         assert hung == Failed("hang", f"silent for {hang_s} s while being checked")
         assert_timed(right)

@@ -8,13 +8,22 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from bench_tasks import PLUGINS, SPEC, SURVEY, assert_timed, outcomes, task
+from bench_tasks import (
+    PLUGINS,
+    SPEC,
+    SURVEY,
+    assert_timed,
+    examination,
+    outcomes,
+    rehearsals,
+    task,
+)
 from fakes import write_plugin
 
 from kernels_bench.bench import Bench
 from kernels_bench.errors import WorkerError
-from kernels_bench.messages import HarnessFailed, Step
-from kernels_bench.spec import Failed, Pages, Phase, Wrong
+from kernels_bench.messages import Examined, HarnessFailed, Passed, Rehearsed, Step
+from kernels_bench.spec import Failed, Outcome, Pages, Phase, Wrong
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -83,9 +92,113 @@ def test_what_a_candidate_prints_disturbs_nobody(
 def test_steps_come_before_what_they_announce(bench: Bench) -> None:
     steps: list[Step] = []
     bench.measure(task("right", "wrong", "torch_sdpa"), on_step=steps.append)
-    ready = [Step(0, "check"), Step(0, "time"), Step(1, "check"), Step(2, "check"), Step(2, "time")]
+    ready = [*(Step(index, "check") for index in range(3)), Step(0, "time"), Step(2, "time")]
     assert steps[:6] == [Step(None, "prepare"), *ready]
     assert set(steps[6:]) == {Step(0, "time"), Step(2, "time")}
+
+
+def verdicts(
+    bench: Bench, *backends: str, phase: Phase = Phase.DECODE
+) -> tuple[Passed | Outcome, ...]:
+    answer = bench.examine(examination(*backends, phase=phase))
+    assert isinstance(answer, Examined), answer
+    assert len(answer.outcomes) == len(backends)
+    return answer.outcomes
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_those_that_are_right_pass_the_trial(bench: Bench, phase: Phase) -> None:
+    assert verdicts(bench, "torch_sdpa", "right", phase=phase) == (Passed(plan_waits=False),) * 2
+
+
+def test_a_trial_tells_who_is_wrong_and_on_which_question(bench: Bench) -> None:
+    wrong, stale, right = verdicts(bench, "wrong", "stale", "right")
+    assert isinstance(wrong, Wrong)
+    assert wrong.check == "relative_l2"
+    assert isinstance(stale, Wrong)
+    assert stale.check == "again: relative_l2"
+    assert right == Passed(plan_waits=False)
+
+
+def test_a_trial_tells_who_raises(bench: Bench) -> None:
+    assert verdicts(bench, "raises_in_prepare", "raises_when_timed", "out_of_memory", "nobody") == (
+        Failed("exception", "ValueError: no such tile"),
+        Failed("exception", "RuntimeError: too often"),
+        Failed("memory", "MemoryError: 3 TiB"),
+        Failed("exception", "backend nobody: not found"),
+    )
+
+
+@pytest.mark.parametrize("hostile", ["writes_into_pages", "scales_queries"])
+def test_who_writes_into_the_inputs_spoils_them_for_nobody(
+    monkeypatch: pytest.MonkeyPatch, hostile: str
+) -> None:
+    monkeypatch.syspath_prepend(str(PLUGINS / "hostile"))
+    with Bench() as bench:
+        wrong, sdpa, right = verdicts(bench, hostile, "torch_sdpa", "right")
+    assert isinstance(wrong, Wrong)
+    assert sdpa == right == Passed(plan_waits=False)
+
+
+def test_a_trial_of_nobody_is_over_at_once(bench: Bench) -> None:
+    assert verdicts(bench) == ()
+
+
+def test_what_can_run_is_rehearsed_and_timed(bench: Bench) -> None:
+    told: list[int] = []
+    asked = rehearsals("torch_sdpa", "right")
+    for ready in bench.rehearse(asked, on_ready=lambda index, _: told.append(index)):
+        assert isinstance(ready, Rehearsed)
+        assert ready.seconds > 0
+        assert ready.workspace_bytes is None
+    assert told == [0, 1]
+
+
+@pytest.mark.parametrize("backend", ["wrong", "raises_in_prepare", "out_of_memory", "nobody"])
+def test_a_rehearsal_judges_nothing_but_compiling(bench: Bench, backend: str) -> None:
+    (ready,) = bench.rehearse(rehearsals(backend))
+    assert isinstance(ready, Rehearsed), ready
+
+
+def test_who_does_not_compile_is_told_by_the_rehearsal(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    source = """
+from odd_backends import OddBackend, raise_at
+class CompilationError(Exception):
+    __module__ = "triton.compiler.errors"
+BACKEND = OddBackend("uncompiled", raise_at(1, CompilationError("at 3:0: no such op")))
+"""
+    write_plugin(tmp_path, "uncompiled", source)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with Bench() as bench:
+        (failed,) = bench.rehearse(rehearsals("uncompiled"))
+    assert failed == Failed("compile", "CompilationError: at 3:0: no such op")
+
+
+def test_inputs_that_no_rehearsal_can_make_are_nobody_s_fault(bench: Bench) -> None:
+    (good,) = rehearsals("right")
+    huge = replace(good, spec=replace(SPEC, num_q_heads=1 << 45, num_kv_heads=1 << 45))
+    unset, ready = bench.rehearse([huge, good])
+    assert unset == Rehearsed(0.0, None)
+    assert isinstance(ready, Rehearsed)
+    assert ready.seconds > 0
+
+
+def test_others_may_compile_first_and_the_measuring_process_loads(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cold start pays what it took them; who fails there is not tried here."""
+    monkeypatch.setattr("kernels_bench.bench.helpers_for", lambda _: 2)
+    told: list[int] = []
+    asked = rehearsals("right", "exits_when_checked", "torch_sdpa")
+    answers = bench.rehearse(asked, on_ready=lambda index, _: told.append(index))
+    right, exited, sdpa = answers
+    assert isinstance(right, Rehearsed)
+    assert isinstance(sdpa, Rehearsed)
+    assert exited == Failed("crash", "exit status 3 while compiling: abort: the last line")
+    assert sorted(told) == [0, 0, 1, 2, 2]
+    assert_timed(*outcomes(bench, "right"))
 
 
 def test_a_survey_asks_in_the_child(bench: Bench) -> None:

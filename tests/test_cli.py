@@ -214,7 +214,8 @@ def test_a_dry_run_measures_and_stores_nothing(tiny: str, file: Path) -> None:
     assert set(payload) == {"schema", "plans"}
     assert payload["schema"] == 1
     (plan,) = payload["plans"]
-    assert set(plan) == {"model", "device", "steps", "left_out"}
+    assert set(plan) == {"model", "device", "steps", "left_out", "estimated_s"}
+    assert plan["estimated_s"] > 0
     assert {frozenset(step) for step in plan["steps"]} == {
         frozenset({"spec", "workload", "phase", "candidates"})
     }
@@ -223,6 +224,7 @@ def test_a_dry_run_measures_and_stores_nothing(tiny: str, file: Path) -> None:
     assert first[:2] == ["torch_sdpa:padded", "torch_sdpa:per_request"]
     said = run(*base).stdout
     assert all(step["workload"] in said for step in plan["steps"])
+    assert re.search(r"^about \d+ s, and before it whatever compiles$", said, re.MULTILINE)
     (full,) = run_json(*base, "--effort", "full")["plans"]
     assert len(full["steps"]) > len(plan["steps"])
     two = run_json(*base, "--model", "llama-3.1-8b")["plans"]

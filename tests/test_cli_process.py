@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -136,7 +137,8 @@ def test_warm_prints_results_on_stdout_and_progress_on_stderr(
     assert set(decision) == CHOICE | {"per_phase"}
     assert (decision["state"], decision["backend"]) == ("exact", "torch_sdpa")
     assert (payload["wrong"], payload["failed"], payload["left_out"]) == ([], [], [])
-    lines = done.stderr.splitlines()
+    news, *lines = done.stderr.splitlines()
+    assert re.fullmatch(r"\d+ workloads: about \d+ s, and before it whatever compiles", news)
     assert [line.partition(" ")[0] for line in lines] == [
         f"[{number}/{len(lines)}]" for number in range(1, len(lines) + 1)
     ]
@@ -243,6 +245,7 @@ def stop_after_one_workload(folder: Path, file: Path, how: signal.Signals) -> tu
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as child:
         assert child.stderr is not None
+        assert "workloads: about" in child.stderr.readline()
         assert child.stderr.readline().startswith("[1/")
         child.send_signal(how)
         said = child.stderr.read().splitlines()

@@ -52,6 +52,7 @@ def test_a_graph_is_replayed_at_the_batch_s_own_lengths(bench: Bench) -> None:
     assert timed.gpu_us > 0
     assert timed.call_us > 0
     assert timed.samples == 3
+    assert timed.is_captured
     assert 0 < timed.floor_fraction < 1
 
 

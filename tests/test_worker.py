@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from bench_tasks import DEVICE, task
+from bench_tasks import DEVICE, examination, rehearsals, task
 
 from kernels_bench.arena import page_sets
-from kernels_bench.errors import one_line
+from kernels_bench.errors import NoRoomError, one_line
 from kernels_bench.failures import failure
+from kernels_bench.messages import Event, HarnessFailed, Request, Step
 from kernels_bench.spec import Failed
+from kernels_bench.worker import Worker
 from kernels_bench.workload import parse_workload
 
 
@@ -95,3 +97,29 @@ def test_of_pages_of_text_the_cause_is_kept(error: Exception, failed: Failed) ->
 )
 def test_an_error_is_one_line(error: Exception, line: str) -> None:
     assert one_line(error) == line
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [task("right"), examination("right"), *rehearsals("right")],
+    ids=lambda r: type(r).__name__,
+)
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (NoRoomError("needs about 9 MiB of memory"), "needs about 9 MiB of memory"),
+        (RuntimeError("no CUDA device\nmore"), "RuntimeError: no CUDA device"),
+        (MemoryError(), "MemoryError: no message"),
+    ],
+    ids=repr,
+)
+def test_a_device_that_cannot_be_taken_into_use_is_the_harness_s_failure(
+    monkeypatch: pytest.MonkeyPatch, request_: Request, error: Exception, message: str
+) -> None:
+    def set_up(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("kernels_bench.worker.set_up", set_up)
+    sent: list[Event] = []
+    Worker(sent.append).answer(request_)
+    assert sent == [Step(None, "prepare"), HarnessFailed(message)]

@@ -37,11 +37,10 @@ class Sight:
     sees_window: bool = True
 
     def num_keys(self, total_tokens: int, pages: Pages) -> int:
-        """Of a request; at least its first page."""
-        if not self.pages_beyond:
-            return total_tokens
+        """Of a request; at least those in its first page."""
         owned = -(-total_tokens // pages.size)
-        return max(1, owned + self.pages_beyond) * pages.size
+        whole = (owned + self.pages_beyond) * pages.size
+        return whole if self.pages_beyond > 0 else min(total_tokens, max(whole, pages.size))
 
     def mask(self, spec: AttentionSpec, positions: Tensor, keys: Tensor, total: int) -> Tensor:
         """bool [q, k]; what lies behind the request's end is seen by every query."""
@@ -116,6 +115,20 @@ class RightOnlyOnce(Attention):
             super().run()
             self.remembered = self.batch.output.clone()
         self.batch.output.copy_(self.remembered)
+
+
+class ScalesQueries(Attention):
+    """In place, as a kernel may that takes the query for its own: the next one finds it changed."""
+
+    def run(self) -> None:
+        super().run()
+        self.batch.query.mul_(self.batch.softmax_scale)
+
+
+class WritesIntoPages(Attention):
+    def run(self) -> None:
+        super().run()
+        self.batch.key_cache.mul_(2)
 
 
 class NeverFills(Attention):
@@ -201,6 +214,8 @@ IGNORES_WINDOW = Hostile("ignores_window", Attention, Sight(sees_window=False))
 ZEROS = Hostile("zeros", Zeros)
 NAN_IN_LAST_ROW = Hostile("nan_in_last_row", NanInLastRow)
 RIGHT_ONLY_ONCE = Hostile("right_only_once", RightOnlyOnce)
+SCALES_QUERIES = Hostile("scales_queries", ScalesQueries)
+WRITES_INTO_PAGES = Hostile("writes_into_pages", WritesIntoPages)
 NEVER_FILLS = Hostile("never_fills", NeverFills)
 SEGFAULTS = Hostile("segfaults", Segfaults)
 HANGS = Hostile("hangs", Hangs)
