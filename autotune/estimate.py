@@ -26,9 +26,9 @@ class _Rates:
     """What an ordinary candidate reaches."""
 
 
-_CPU = _Rates(0.05, 0.02, 12.0, Peaks(4e9, 4e10))
+_CPU = _Rates(0.05, 0.02, 14.0, Peaks(2.5e9, 3.5e10))
 """Two cores of an AMD EPYC."""
-_GPU = _Rates(0.1, 0.02, 8.0, Peaks(1e12, 2e14))
+_GPU = _Rates(0.06, 0.006, 5.0, Peaks(1e12, 2.5e14))
 """An H100."""
 
 

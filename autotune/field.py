@@ -69,14 +69,15 @@ class Field:
             if runner_of(answer) not in self.out
         }
         rehearsals = [self._rehearsal(answer, steps) for answer in runners.values()]
-        done = 0
+        waiting = [each.entrant.label for each in rehearsals]
+        on_doing(f"compiling {len(rehearsals)} candidates")
 
         def on_ready(index: int, _: Readiness) -> None:
-            nonlocal done
-            done = min(done + 1, len(rehearsals))
-            on_doing(f"compiling: {rehearsals[index].entrant.label} is ready")
+            label = rehearsals[index].entrant.label
+            if label in waiting:
+                waiting.remove(label)
+                on_doing(f"compiling: {', '.join(waiting)}" if waiting else "loading")
 
-        on_doing(f"compiling {len(rehearsals)} candidates")
         answers = self.bench.rehearse(rehearsals, deadline, on_ready)
         for runner, readiness in zip(runners, answers, strict=True):
             match readiness:

@@ -23,8 +23,10 @@ from bench_tasks import (
 )
 from fakes import write_plugin
 
+import kernels_bench.bench
 from kernels_bench.bench import Bench
 from kernels_bench.child import Died, OutOfTime
+from kernels_bench.helpers import Helpers
 from kernels_bench.messages import Examined, Finished, HarnessFailed, Passed, Rehearsed, Step
 from kernels_bench.patience import Patience
 from kernels_bench.spec import Failed, Timed, Wrong
@@ -50,6 +52,28 @@ def test_a_death_that_nobody_is_known_to_have_caused_is_raced_again_one_by_one()
     assert outcomes(bench, "right", "faulty") == (timed, alone.failed)
     assert [each.rules.apart for each in bench.asked] == [False, True, True]  # type: ignore[attr-defined]
     assert isinstance(ScriptedBench(together, together).measure(task("right")), HarnessFailed)
+
+
+def test_who_was_compiled_in_time_is_loaded_even_if_another_was_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The deadline is past when the slow one has been waited for."""
+    compiled = (Rehearsed(9.0, None), OutOfTime())
+    monkeypatch.setattr(Helpers, "rehearse", lambda *_: compiled)
+    monkeypatch.setattr(kernels_bench.bench, "helpers_for", lambda _: 2)
+    deadlines: list[float | None] = []
+
+    def load(
+        _bench: Bench, _child: object, _rehearsal: object, deadline: float | None
+    ) -> Rehearsed:
+        deadlines.append(deadline)
+        return Rehearsed(1.0, 1 << 20)
+
+    monkeypatch.setattr(Bench, "_rehearse_in", load)
+    with Bench() as bench:
+        answers = bench.rehearse(rehearsals("right", "slow"), deadline=time.monotonic() - 1)
+    assert answers == (Rehearsed(9.0, 1 << 20), OutOfTime())
+    assert deadlines == [None]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -234,6 +258,7 @@ def test_who_hangs_has_failed_and_leaves_no_process_behind(note: Path) -> None:
 
 PARENT = """
 import sys
+import kernels_bench.bench
 from kernels_bench.bench import Bench
 from kernels_bench.candidates import Entrant
 from kernels_bench.messages import AskAll, Task

@@ -109,7 +109,8 @@ def test_a_plan_that_waits_for_the_device_is_known(bench: Bench) -> None:
 
 def test_work_on_another_stream_is_not_there_when_the_trial_looks(bench: Bench) -> None:
     captured, follows = examined(bench, "other_stream", "follows")
-    assert isinstance(captured, Wrong), captured  # its graph is empty
+    # Its graph is empty, or its temporaries cannot be allocated beside a capture.
+    assert isinstance(captured, Wrong | Failed), captured
     assert isinstance(follows, Passed), follows
     eager, later, follows = examined(
         bench, "other_stream", "other_stream_later", "follows", variant=EAGER
@@ -131,9 +132,9 @@ def test_work_on_another_stream_is_seen_behind_the_clock(bench: Bench, backend: 
     assert isinstance(follows, Timed), follows
 
 
-def test_a_graph_without_the_work_is_wrong_after_the_race(bench: Bench) -> None:
+def test_a_graph_without_the_work_is_no_time(bench: Bench) -> None:
     cheats, follows = raced(bench, "other_stream", "follows")
-    assert isinstance(cheats, Wrong), cheats
+    assert isinstance(cheats, Wrong | Failed), cheats
     assert isinstance(follows, Timed), follows
 
 
@@ -158,7 +159,9 @@ def test_an_illegal_access_is_a_crash_wherever_it_happens(bench: Bench) -> None:
     assert ready.seconds > 0
     assert ready.workspace_bytes is not None
     assert ready.workspace_bytes > 0
-    for answers in ((faulty,), examined(bench, "faults"), raced(bench, "faults")):
+    # Eagerly, since its indexing waits for the device, which no capture permits.
+    in_trial = examined(bench, "faults", variant=EAGER)
+    for answers in ((faulty,), in_trial, raced(bench, "faults")):
         (failed,) = answers
         assert isinstance(failed, Failed), failed
         assert failed.kind == "crash"

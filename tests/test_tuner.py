@@ -402,8 +402,8 @@ def test_progress_names_each_step_and_ends_with_its_outcomes(store: Store) -> No
     assert re.fullmatch(r"6 workloads: about \d+ s, and before it whatever compiles", news.what)
     assert compiling.what == "compiling 2 candidates"
     assert [each.what for each in ready] == [
-        "compiling: torch_sdpa:plain is ready",
-        "compiling: torch_flex:plain is ready",
+        "compiling: torch_flex:plain",
+        "loading",
     ]
     assert preparing.what == f"full {BY_WEIGHT[0]}: prepare inputs"
     assert first.what == f"full {BY_WEIGHT[0]}"
