@@ -115,18 +115,20 @@ class Run:
         )
 
     def _rehearse(self, course: Field, steps: tuple[Step, ...], deadline: float | None) -> None:
-        """Compiling may take half of a budget: an answer without the slowest to compile is better
-        than none.
+        """An answer without the slowest to compile is better than none: of a budget measuring keeps
+        half, or twice what it is thought to take, if that is less.
         """
-        half = None if deadline is None else (time.monotonic() + deadline) / 2
         total = len(steps)
         seconds = estimate_s(self.plan.situation.found.device, steps)
         news = f"{total} workloads: about {seconds:.0f} s, and before it whatever compiles"
         self.on_progress(Progress(0, total, news, is_news=True))
-        course.rehearse(steps, half, lambda doing: self.on_progress(Progress(0, total, doing)))
+        until = None
+        if deadline is not None:
+            until = deadline - min(2 * seconds, (deadline - time.monotonic()) / 2)
+        course.rehearse(steps, until, lambda doing: self.on_progress(Progress(0, total, doing)))
         self.late = frozenset(course.late)
         for spec, label, _ in course.late:
-            why = f"{label} was not compiled when half of the time budget was spent"
+            why = f"{label} was not compiled in time to be measured within the budget"
             self.left_out.append(LeftOut(EVERY, why, self.plan.situation.kind_of(spec)))
 
     def _measure(
