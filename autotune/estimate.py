@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from autotune.plan import Step
 from kernels_bench.floor import Peaks, floor_us
 from kernels_bench.method import SEED
-from kernels_bench.race import rules_for
+from kernels_bench.rules import rules_for
 from kernels_bench.spec import Device
 
 

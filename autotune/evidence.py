@@ -17,6 +17,7 @@ from autotune.decision import Decision
 from autotune.elsewhere import device_line
 from autotune.keys import spec_keys_of
 from autotune.models import ModelConfig, kinds
+from autotune.outcome_columns import captured_len_of, outcome_of
 from autotune.policy import Candidate
 from autotune.stored_json import read_pages, read_versions
 from autotune.table import print_table
@@ -106,7 +107,7 @@ def _belongs(row: MeasurementRow, decision: Decision, max_model_len: object) -> 
         row.method == decision.method
         and versions.items() <= decision.versions.items()
         # Only what ran inside a graph knows the engine's maximum.
-        and records.captured_len_of(row) in (None, max_model_len)
+        and captured_len_of(row) in (None, max_model_len)
     )
 
 
@@ -145,7 +146,7 @@ def _in_order(model: ModelRow, rows: Sequence[MeasurementRow]) -> list[_Seen]:
             outcome,
         )
         for row in rows
-        if (outcome := records.outcome_of(row)) is not None
+        if (outcome := outcome_of(row)) is not None
     ]
     workloads = list(dict.fromkeys(each.workload for each in seen))
     phases = [*_PHASES, *(each.phase for each in seen)]

@@ -9,6 +9,7 @@ from typing import TypeAlias
 from autotune import records
 from autotune._store import MeasurementRow, StoredDecision
 from autotune.decision import Choice, Decision
+from autotune.outcome_columns import captured_len_of
 from kernels_bench.spec import Device, Health, Pages, Reason, Timed
 
 SCHEMA = 1
@@ -99,7 +100,7 @@ def measurement_payload(row: MeasurementRow) -> Json:
     fields = dataclasses.asdict(row)
     for name in ("key", "device_key"):
         del fields[name]
-    fields["captured_len"] = records.captured_len_of(row)
+    fields["captured_len"] = captured_len_of(row)
     fields["rounds_us"] = _plain(row.rounds_us)
     fields["warnings"] = _plain(row.warnings)
     health = {name: fields.pop(name) for name in _HEALTH}

@@ -15,7 +15,7 @@ from kernels_bench.candidates import Answer, Entrant, Survey
 from kernels_bench.devices import FoundDevice
 from kernels_bench.grid import Grid
 from kernels_bench.messages import Task
-from kernels_bench.race import rules_for
+from kernels_bench.rules import rules_for
 from kernels_bench.spec import AttentionSpec, Pages, Phase, Reason, Stack, Support
 from kernels_bench.workload import Workload
 

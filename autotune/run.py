@@ -13,6 +13,7 @@ from autotune.estimate import estimate_s
 from autotune.field import BANNING, Field, Measured, banned
 from autotune.keys import device_key
 from autotune.models import spec_key
+from autotune.outcome_columns import outcome_of
 from autotune.plan import Plan, Runner, Step, runner_of
 from kernels_bench.bench import Bench
 from kernels_bench.candidates import Answer
@@ -182,7 +183,7 @@ class Run:
         situation = self.plan.situation
         spec_keys = [spec_key(spec) for spec in situation.model.specs]
         rows = self.store.measurements(device_key(situation.found.device), spec_keys)
-        found = {row.key: records.outcome_of(row) for row in rows}
+        found = {row.key: outcome_of(row) for row in rows}
         return {key: outcome for key, outcome in found.items() if outcome is not None}
 
 

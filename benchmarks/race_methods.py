@@ -31,13 +31,14 @@ from autotune.wishes import Wishes
 from kernels_bench.arena import Admitted, Arena
 from kernels_bench.batch import make_contents
 from kernels_bench.bench import Bench
+from kernels_bench.clock import Contestant
 from kernels_bench.cuda_blocks import Block, mark
 from kernels_bench.devices import find_device
 from kernels_bench.gate import make_truth
 from kernels_bench.grid import Grid, GridPoint
 from kernels_bench.messages import Task
 from kernels_bench.method import SEED
-from kernels_bench.race import Contestant, lineup, race
+from kernels_bench.race import lineup, race
 from kernels_bench.standings import Promoted
 from kernels_bench.workbench import Workbench, set_up
 from kernels_bench.workload import parse_workload

@@ -27,7 +27,8 @@ from typing import Any
 import numpy as np
 
 from kernels_bench.health import NO_WATCH
-from kernels_bench.race import GPU_RULES, race
+from kernels_bench.race import race
+from kernels_bench.rules import GPU_RULES
 from kernels_bench.standings import Promoted
 
 CANDIDATES = 6

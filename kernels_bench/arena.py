@@ -11,12 +11,12 @@ from kernels_bench.batch import Batch, Contents, make_batches
 from kernels_bench.binding import prepared
 from kernels_bench.candidates import Entrant
 from kernels_bench.capture import engines_capture, is_captured
+from kernels_bench.clock import Clock, Contestant, Probe, TimerT
 from kernels_bench.failures import failure
 from kernels_bench.floor import kv_bytes_seen
 from kernels_bench.gate import Truth, check
 from kernels_bench.grid import kv_bytes, scratch_bytes
 from kernels_bench.method import SEED
-from kernels_bench.race import Clock, Contestant, Probe, TimerT
 from kernels_bench.spec import Failed, Pages, Wrong
 
 if TYPE_CHECKING:

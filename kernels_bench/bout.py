@@ -8,19 +8,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from kernels_bench.arena import Admitted, Arena
+from kernels_bench.clock import ContestantError, Timer
 from kernels_bench.failures import failure
 from kernels_bench.health import verdict
 from kernels_bench.messages import Step, Task
 from kernels_bench.method import SEED
-from kernels_bench.race import (
-    ContestantError,
-    Heat,
-    Result,
-    Timer,
-    lineup,
-    race,
-    warm_up,
-)
+from kernels_bench.race import Heat, Result, lineup, race, warm_up
 from kernels_bench.spec import Failed, Health, Outcome, Timed, Wrong
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from kernels_bench.host_clock import HOST_SAMPLES
 if TYPE_CHECKING:
     import torch
 
-    from kernels_bench.race import Contestant
+    from kernels_bench.clock import Contestant
 
 _CYCLES_PER_US = 2_000
 """Of the fastest clock among today's GPUs: a slower one is only delayed for longer."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
 
+from kernels_bench.clock import Contestant, ContestantError, OnTurn, Probe
 from kernels_bench.cuda_blocks import (
     Block,
     Marks,
@@ -27,7 +28,7 @@ from kernels_bench.cuda_blocks import (
     waits_for_the_device,
 )
 from kernels_bench.host_clock import HOST_SAMPLES
-from kernels_bench.race import Contestant, ContestantError, OnTurn, Probe, Rules
+from kernels_bench.rules import Rules
 
 _SCRUBBED_CACHES = 3
 """Reading three times the last-level cache leaves nothing of what was there."""

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from kernels_bench.binding import prepared
 from kernels_bench.candidates import Entrant
 from kernels_bench.capture import engines_capture, is_captured
+from kernels_bench.clock import Contestant
 from kernels_bench.failures import failure
 from kernels_bench.messages import Examination, Passed
-from kernels_bench.race import Contestant
 from kernels_bench.spec import Failed, Wrong
 from kernels_bench.trial import Trial, run_trial
 

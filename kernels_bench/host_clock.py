@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from statistics import median
 
-from kernels_bench.race import Contestant, ContestantError, OnTurn, Probe, Rules
+from kernels_bench.clock import Contestant, ContestantError, OnTurn, Probe
+from kernels_bench.rules import Rules
 
 HOST_SAMPLES = 5
 """Host times are medians of so many."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from kernels_bench.candidates import Entrant, Survey
-from kernels_bench.race import Rules
+from kernels_bench.rules import Rules
 from kernels_bench.spec import AttentionSpec, Device, Failed, Outcome, Phase, Stack, Wrong
 from kernels_bench.workload import Workload
 

@@ -10,157 +10,18 @@ import math
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import median
-from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
+from kernels_bench.clock import Clock, OnTurn, TimerT
 from kernels_bench.health import Reading, Watch, disturbed
+from kernels_bench.rules import Rules
 from kernels_bench.standings import Noise, Round, Standing, Undecided, log_ratio, noise_of, standing
-
-if TYPE_CHECKING:
-    from kernels_bench.backends.base import Launch
-    from kernels_bench.batch import Batch
-    from kernels_bench.spec import Device
 
 _LONG_US = 20_000.0
 """From here on a call costs more time than a close race is worth."""
 _LONG_CHALLENGERS, _LONG_ROUNDS = 2, 8
 _STEADY_ROUNDS, _STEADY = 3, 0.01
-
-
-@dataclass(frozen=True)
-class Rules:
-    """How long to measure."""
-
-    min_rounds: int = 5
-    max_rounds: int = 15
-    block_us: float = 4_000.0
-    """Calls are repeated until a block lasts this long."""
-    max_calls: int = 32
-    seconds: float = 3.0
-    """No round is started after this time, once `min_rounds` are done."""
-    hopeless: float = 2.0
-    """Whose probe is more than so many times the best is not raced."""
-    hopeless_us: float = 200.0
-    """But no probe below this: what a short call costs to start, and what the cache still holds,
-    is too large a part of it.
-    """
-    screen_rounds: int = 2
-    """Not recorded."""
-    screen_ratio: float = 1.25
-    """Whose best round of the screen is more than so many times the best is sent home."""
-    noisy: float = 0.02
-    """Relative spread of one contestant's times, without the drift that all share."""
-    noisy_rounds: int = 40
-    """Instead of `max_rounds` while it is noisy; not where `min_rounds` equals that, which asks for
-    exactly so many.
-    """
-    max_voided: int = 5
-    """Disturbed rounds that are thrown away; after so many they count."""
-    apart: bool = False
-    """Wait for the device after every block: slower and noisier, but a fault shows whose it is."""
-    warm_seconds: float = 0.15
-    max_warm_seconds: float = 0.5
-
-    def rounds_at(self, noise: float) -> int:
-        """How many at most, at this relative spread of one contestant's times."""
-        is_fixed = self.min_rounds == self.max_rounds
-        return self.max_rounds if is_fixed or noise <= self.noisy else self.noisy_rounds
-
-    def at_most(self, rounds: int) -> Rules:
-        """These, for a race that is shorter."""
-        least, most = min(self.min_rounds, rounds), min(self.max_rounds, rounds)
-        return replace(self, min_rounds=least, max_rounds=most, noisy_rounds=most)
-
-
-CPU_RULES = Rules()
-# Blocks of 1 ms: a replay costs about 15 us whatever it holds, 1.5 % even before it is subtracted
-# (one H100, driver 580).
-GPU_RULES = Rules(block_us=1_000.0, max_calls=48, seconds=1.0)
-
-
-def rules_for(device: Device) -> Rules:
-    """A GPU's noise falls with many short blocks, a CPU's with long ones."""
-    return CPU_RULES if device.kind == "cpu" else GPU_RULES
-
-
-@dataclass(frozen=True)
-class Contestant:
-    """A candidate, bound once to every page set."""
-
-    launches: tuple[Launch, ...]
-    batches: tuple[Batch, ...]
-    """What each launch reads."""
-    captured: bool
-    """Whether an engine would replay it from a CUDA graph in this phase."""
-    is_cold: bool = True
-    """Whether the page sets fill the last-level cache often enough to find it cold."""
-
-    def plan(self) -> None:
-        """Every launch, for the lengths as they are now."""
-        for launch in self.launches:
-            launch.plan()
-
-
-@dataclass(frozen=True)
-class Probe:
-    """A first look at a contestant."""
-
-    run_us: float
-    """Of a call; once, where it is long."""
-    call_us: float | None
-    """What handing a call over took the host; None where a call returns when its work is done."""
-
-
-class Timer(Protocol):
-    """A contestant that is planned, warmed up and ready to be timed."""
-
-    def call_us(self) -> float | None:
-        """What handing a call over took the host in the rounds; None where they do not show it."""
-
-    def rerun(self) -> None:
-        """Once more what was timed, so that its output can be checked."""
-
-
-OnTurn: TypeAlias = Callable[["int | None"], None]
-"""Hears who is about to run; None: several, and nobody alone is to blame."""
-
-
-TimerT = TypeVar("TimerT", bound=Timer)
-
-
-class Clock(Protocol[TimerT]):
-    """Times contestants on one kind of device. What a candidate raises goes through, unless said
-    otherwise.
-    """
-
-    def probe(self, contestant: Contestant) -> Probe:
-        """Plan the first launch, run it, and read the time of a call, coarsely. What the last run
-        wrote is in the output.
-        """
-
-    def ready(self, contestant: Contestant, probe: Probe, rules: Rules) -> TimerT:
-        """Size a block from the probe of this contestant, and prepare it."""
-
-    def round_us(
-        self, timers: Sequence[TimerT], order: Sequence[int], on_turn: OnTurn
-    ) -> dict[int, float]:
-        """One block of each in `order`, and of nobody else, in this order: mean time of a call.
-
-        Raises ContestantError where it is known who failed.
-        """
-
-    def plan_us(self, contestant: Contestant) -> float:
-        """Host time of one plan."""
-
-    def deployed(self, contestant: Contestant) -> Callable[[], object]:
-        """The first launch's call as an engine makes it."""
-
-    def waits(self, plan: Callable[[], object]) -> bool:
-        """Whether a plan waits for the device."""
-
-    def best_us(self, call: Callable[[], object]) -> float:
-        """The shortest of a few runs of something that is no contestant."""
 
 
 @dataclass(frozen=True)
@@ -189,14 +50,6 @@ class Heat:
     voided_rounds: int
     readings: tuple[Reading, ...]
     """Before, between and after the rounds."""
-
-
-class ContestantError(Exception):
-    """A contestant raised while it was timed."""
-
-    def __init__(self, index: int, error: Exception) -> None:
-        super().__init__(f"contestant {index}: {error}")
-        self.index, self.error = index, error
 
 
 def lineup(probes_us: Sequence[float], rules: Rules) -> tuple[int, ...]:

@@ -185,7 +185,7 @@ class Timed:
     plan_us: float
     """Host time once a step."""
     noise: float
-    """Relative spread of the samples."""
+    """Relative spread, in one round, of the ratio between two candidates."""
     samples: int
     floor_fraction: float
     """Physical floor / gpu_us; above 1 is a broken measurement."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic
 
 from kernels_bench.arena import page_sets
+from kernels_bench.clock import Clock, TimerT
 from kernels_bench.cuda_clock import CudaClock
 from kernels_bench.errors import NoRoomError
 from kernels_bench.floor import Peaks, measure_peaks
@@ -17,7 +18,6 @@ from kernels_bench.host_clock import HostClock
 from kernels_bench.limits import bound_memory
 from kernels_bench.memory import Memory
 from kernels_bench.method import SEED
-from kernels_bench.race import Clock, TimerT
 from kernels_bench.spec import AttentionSpec, Device, Failed
 from kernels_bench.watches import watch_device
 

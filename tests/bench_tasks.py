@@ -8,7 +8,7 @@ import kernels_bench
 from kernels_bench.bench import Bench
 from kernels_bench.candidates import Entrant
 from kernels_bench.messages import AskAll, Examination, Finished, Rehearsal, Task
-from kernels_bench.race import Rules
+from kernels_bench.rules import Rules
 from kernels_bench.spec import AttentionSpec, Device, Outcome, Pages, Phase, Timed, Variant
 from kernels_bench.workload import parse_workload
 

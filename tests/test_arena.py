@@ -12,10 +12,10 @@ from fakes import H100
 from kernels_bench.arena import Admitted, Arena, page_sets
 from kernels_bench.batch import make_contents
 from kernels_bench.candidates import Entrant
+from kernels_bench.clock import Contestant
 from kernels_bench.gate import make_truth
 from kernels_bench.host_clock import HostClock
 from kernels_bench.messages import Task
-from kernels_bench.race import Contestant
 from kernels_bench.spec import Device, Pages, Variant
 from kernels_bench.workbench import room_bytes
 from kernels_bench.workload import parse_workload

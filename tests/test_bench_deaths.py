@@ -262,7 +262,7 @@ import kernels_bench.bench
 from kernels_bench.bench import Bench
 from kernels_bench.candidates import Entrant
 from kernels_bench.messages import AskAll, Task
-from kernels_bench.race import Rules
+from kernels_bench.rules import Rules
 from kernels_bench.spec import AttentionSpec, Device, Pages, Phase, Variant
 from kernels_bench.workload import parse_workload
 

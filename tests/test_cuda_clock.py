@@ -8,7 +8,7 @@ from fakes import CPU, H100
 from kernels_bench.capture import is_captured
 from kernels_bench.cuda_blocks import fixed_part_us
 from kernels_bench.cuda_clock import block_calls
-from kernels_bench.race import CPU_RULES, GPU_RULES, Rules, rules_for
+from kernels_bench.rules import CPU_RULES, GPU_RULES, Rules, rules_for
 from kernels_bench.spec import Phase, Variant
 
 RULES = Rules(block_us=1000.0, max_calls=48)

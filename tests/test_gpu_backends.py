@@ -10,7 +10,7 @@ import pytest
 from kernels_bench.bench import Bench
 from kernels_bench.devices import find_device
 from kernels_bench.messages import AskAll, Finished, Task
-from kernels_bench.race import Rules
+from kernels_bench.rules import Rules
 from kernels_bench.spec import AttentionSpec, Timed, Wrong
 from kernels_bench.stack import full_stack
 from kernels_bench.workload import parse_workload

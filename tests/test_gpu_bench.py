@@ -12,7 +12,7 @@ from kernels_bench.bench import Bench
 from kernels_bench.candidates import Entrant
 from kernels_bench.devices import find_device
 from kernels_bench.messages import Finished, HarnessFailed, Task
-from kernels_bench.race import Rules
+from kernels_bench.rules import Rules
 from kernels_bench.spec import AttentionSpec, Failed, Outcome, Pages, Timed, Variant, Wrong
 from kernels_bench.workload import parse_workload
 

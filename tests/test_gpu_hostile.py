@@ -22,7 +22,7 @@ from kernels_bench.messages import (
     Rehearsed,
     Task,
 )
-from kernels_bench.race import Rules
+from kernels_bench.rules import Rules
 from kernels_bench.spec import AttentionSpec, Failed, Outcome, Pages, Phase, Timed, Variant, Wrong
 from kernels_bench.workload import parse_workload
 

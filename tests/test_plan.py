@@ -26,7 +26,7 @@ from kernels_bench.backends import FoundBackends
 from kernels_bench.backends.base import Backend
 from kernels_bench.candidates import Entrant, Survey, survey
 from kernels_bench.grid import CPU_FULL, CPU_QUICK, GPU_FULL, GPU_QUICK, Limits, make_grid
-from kernels_bench.race import CPU_RULES
+from kernels_bench.rules import CPU_RULES
 from kernels_bench.spec import Pages, Phase, Reason
 
 STACK = {"torch": "2.13.0"}

@@ -13,20 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kernels_bench.clock import Contestant, ContestantError, OnTurn, Probe
 from kernels_bench.health import NO_WATCH, GpuReading, Neighbour, Reading, Watch
 from kernels_bench.host_clock import HostClock, wall_us
-from kernels_bench.race import (
-    Contestant,
-    ContestantError,
-    Heat,
-    OnTurn,
-    Probe,
-    Rules,
-    finalists,
-    lineup,
-    race,
-    warm_up,
-)
+from kernels_bench.race import Heat, finalists, lineup, race, warm_up
+from kernels_bench.rules import Rules
 from kernels_bench.standings import Kept, Promoted
 
 PATIENT = Rules(block_us=1.0, seconds=60.0)

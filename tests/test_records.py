@@ -25,6 +25,7 @@ from autotune._store import (
 from autotune.decision import Decision
 from autotune.keys import Question, spec_keys_of
 from autotune.models import spec_key
+from autotune.outcome_columns import captured_len_of, outcome_of
 from autotune.payload import measurement_payload, timed_payload
 from autotune.policy import Candidate, Ranked
 from autotune.records import Place
@@ -104,7 +105,7 @@ OUTCOMES = st.one_of(
 @given(OUTCOMES)
 def test_an_outcome_survives_its_row(outcome: Outcome) -> None:
     row = row_of(outcome)
-    assert records.outcome_of(row) == outcome
+    assert outcome_of(row) == outcome
     assert row.outcome == type(outcome).__name__.lower()
 
 
@@ -153,12 +154,12 @@ FAILED = row_of(Failed("crash", "killed"))
     ],
 )
 def test_a_damaged_row_is_no_outcome(row: MeasurementRow) -> None:
-    assert records.outcome_of(row) is None
+    assert outcome_of(row) is None
 
 
 @pytest.mark.parametrize("damaged", ["[41.5,", "3", '["41.5"]', "[null]", "[true]"])
 def test_rounds_that_cannot_be_read_cost_no_time(damaged: str) -> None:
-    assert records.outcome_of(replace(TIMED, rounds_us=damaged)) == timed(1.0)
+    assert outcome_of(replace(TIMED, rounds_us=damaged)) == timed(1.0)
 
 
 SOUND = replace(
@@ -217,8 +218,8 @@ def test_the_key_of_an_old_row_tells_whether_it_was_captured(device: Device) -> 
     row = records.measurement_row(place, "q1s1k", timed(1.0), PROVENANCE)
     old = without_what_schema_2_added(row)
     is_captured = device is H100
-    assert records.outcome_of(old) == replace(timed(1.0), is_captured=is_captured)
-    assert records.captured_len_of(old) == row.captured_len == (4096 if is_captured else None)
+    assert outcome_of(old) == replace(timed(1.0), is_captured=is_captured)
+    assert captured_len_of(old) == row.captured_len == (4096 if is_captured else None)
     assert measurement_payload(old).keys() & {"captured", "compile_s", "health"} == set()
 
 
@@ -228,7 +229,7 @@ def test_every_outcome_that_an_h100_left_before_schema_2_is_understood(tmp_path:
     with closing(sqlite3.connect(path)) as connection:
         specs = [key for (key,) in connection.execute("SELECT DISTINCT spec_key FROM measurements")]
     rows = decision_measurements(path, list_decisions(path)[0].device.key, specs)
-    outcomes = [records.outcome_of(row) for row in rows]
+    outcomes = [outcome_of(row) for row in rows]
     kinds = Counter(type(outcome) for outcome in outcomes)
     assert kinds == {Timed: 1667, Rejected: 110, Failed: 3}
     captured = {
@@ -336,9 +337,9 @@ def test_a_row_tells_for_which_graph_it_was_captured() -> None:
     captured = replace(PLACE, device=H100, max_model_len=8192)
     row = records.measurement_row(captured, "q1s1k", timed(1.0), PROVENANCE)
     assert row.captured_len == 8192
-    assert records.captured_len_of(row) == measurement_payload(row)["captured_len"] == 8192
+    assert captured_len_of(row) == measurement_payload(row)["captured_len"] == 8192
     eager = records.measurement_row(PLACE, "q1s1k", timed(1.0), PROVENANCE)
-    assert records.captured_len_of(eager) is None
+    assert captured_len_of(eager) is None
     assert measurement_payload(eager).keys() & {"captured_len", "key"} == set()
     for damaged in ("", "[]", '{"captured_len": "8k"}'):
-        assert records.captured_len_of(replace(eager, key=damaged)) is None
+        assert captured_len_of(replace(eager, key=damaged)) is None
