@@ -11,11 +11,9 @@ from kernels_bench.bench import Bench, Readiness
 from kernels_bench.candidates import Answer
 from kernels_bench.child import OutOfTime
 from kernels_bench.messages import (
-    Examination,
     Finished,
     HarnessFailed,
     Passed,
-    Rehearsal,
     Rehearsed,
 )
 from kernels_bench.messages import Step as WorkerStep
@@ -68,7 +66,7 @@ class Field:
             for answer in step.answers
             if runner_of(answer) not in self.out
         }
-        rehearsals = [self._rehearsal(answer, steps) for answer in runners.values()]
+        rehearsals = [self.plan.rehearsal(answer, steps) for answer in runners.values()]
         waiting = [each.entrant.label for each in rehearsals]
         on_doing(f"compiling {len(rehearsals)} candidates")
 
@@ -96,35 +94,28 @@ class Field:
         if not isinstance(examined, dict):
             return examined
         answers = tuple(each for each in step.answers if runner_of(each) not in self.late)
-        able = [each for each in answers if isinstance(self._verdict(each, examined), Passed)]
+        passed: dict[Runner, Passed] = {}
         outcomes: dict[Runner, Outcome] = {}
+        for runner in map(runner_of, answers):
+            match self.out.get(runner) or examined[runner]:
+                case Passed() as verdict:
+                    passed[runner] = verdict
+                case refusal:
+                    outcomes[runner] = refusal
+        able = [each for each in answers if runner_of(each) in passed]
         if able:
             task = self.plan.task(step, tuple(each.entrant for each in able))
             match self.bench.measure(task, deadline, _telling(on_doing, able)):
                 case Finished(found):
-                    pairs = zip(able, found, strict=True)
-                    outcomes = {runner_of(each): outcome for each, outcome in pairs}
+                    raced = dict(zip(map(runner_of, able), found, strict=True))
+                    self._ban(raced, step.workload.text)
+                    outcomes |= {
+                        runner: self._with_costs(outcome, runner, passed[runner])
+                        for runner, outcome in raced.items()
+                    }
                 case other:
                     return other
-        self._ban(outcomes, step.workload.text)
-        return Measured(
-            answers,
-            tuple(
-                self._complete(each, examined, outcomes.get(runner_of(each))) for each in answers
-            ),
-        )
-
-    def _rehearsal(self, answer: Answer, steps: Sequence[Step]) -> Rehearsal:
-        found, model = self.plan.situation.found, self.plan.situation.model
-        own = (step.workload for step in steps if _runs(answer, step))
-        return Rehearsal(
-            found.device,
-            found.selector,
-            answer.spec,
-            tuple(dict.fromkeys(own)),
-            model.max_model_len,
-            answer.entrant,
-        )
+        return Measured(answers, tuple(outcomes[runner_of(each)] for each in answers))
 
     def _examination(
         self, step: Step, deadline: float | None, on_doing: OnDoing
@@ -133,15 +124,7 @@ class Field:
         if key in self._examined:
             return self._examined[key]
         able = [each for each in step.answers if not self._is_out(each)]
-        found, model = self.plan.situation.found, self.plan.situation.model
-        examination = Examination(
-            found.device,
-            found.selector,
-            step.spec,
-            step.workload.phase,
-            model.max_model_len,
-            tuple(answer.entrant for answer in able),
-        )
+        examination = self.plan.examination(step, tuple(answer.entrant for answer in able))
         answered = self.bench.examine(examination, deadline, _telling(on_doing, able))
         if isinstance(answered, (OutOfTime, HarnessFailed)):
             return answered
@@ -156,37 +139,17 @@ class Field:
     def _is_out(self, answer: Answer) -> bool:
         return runner_of(answer) in self.out or runner_of(answer) in self.late
 
-    def _verdict(
-        self, answer: Answer, examined: Mapping[Runner, Passed | Wrong | Failed]
-    ) -> Passed | Wrong | Failed:
-        runner = runner_of(answer)
-        return self.out.get(runner) or examined[runner]
-
-    def _complete(
-        self,
-        answer: Answer,
-        examined: Mapping[Runner, Passed | Wrong | Failed],
-        outcome: Outcome | None,
-    ) -> Outcome:
-        """What was measured, with what is known of the candidate beside it; or why it was not."""
-        verdict = (
-            self._verdict(answer, examined) if outcome is None else examined[runner_of(answer)]
+    def _with_costs(self, outcome: Outcome, runner: Runner, passed: Passed) -> Outcome:
+        """A time, with what the rehearsal and the trial found beside it."""
+        if not isinstance(outcome, Timed):
+            return outcome
+        ready = self._ready.get(runner, _UNREHEARSED)
+        return replace(
+            outcome,
+            plan_waits=passed.plan_waits,
+            compile_s=ready.seconds,
+            workspace_bytes=ready.workspace_bytes,
         )
-        match outcome, verdict:
-            case Timed(), Passed(plan_waits):
-                ready = self._ready.get(runner_of(answer), _UNREHEARSED)
-                return replace(
-                    outcome,
-                    plan_waits=plan_waits,
-                    compile_s=ready.seconds,
-                    workspace_bytes=ready.workspace_bytes,
-                )
-            case None, (Wrong() | Failed()) as refusal:
-                return refusal
-            case None, _:
-                raise AssertionError(f"{answer.entrant.label} passed and was not measured")
-            case other, _:
-                return other
 
     def _ban(self, outcomes: Mapping[Runner, Outcome | Passed], where: str) -> None:
         for runner, outcome in outcomes.items():
@@ -200,12 +163,9 @@ _UNREHEARSED = Rehearsed(0.0, None)
 
 def banned(failed: Failed, where: str) -> Failed:
     """What other workloads are told of a failure there."""
-    told = failed.message if failed.message.startswith(_SINCE) else f"{where}: {failed.message}"
-    return replace(failed, message=_SINCE + told.removeprefix(_SINCE))
-
-
-def _runs(answer: Answer, step: Step) -> bool:
-    return any(runner_of(each) == runner_of(answer) for each in step.answers)
+    if failed.message.startswith(_SINCE):
+        return failed
+    return replace(failed, message=f"{_SINCE}{where}: {failed.message}")
 
 
 def _telling(on_doing: OnDoing, able: Iterable[Answer]) -> Callable[[WorkerStep], None]:

@@ -14,7 +14,7 @@ from autotune.wishes import Wishes
 from kernels_bench.candidates import Answer, Entrant, Survey
 from kernels_bench.devices import FoundDevice
 from kernels_bench.grid import Grid
-from kernels_bench.messages import Task
+from kernels_bench.messages import Examination, Rehearsal, Task
 from kernels_bench.rules import rules_for
 from kernels_bench.spec import AttentionSpec, Pages, Phase, Reason, Stack, Support
 from kernels_bench.workload import Workload
@@ -117,6 +117,31 @@ class Plan:
             for step in self.steps
         )
         return replace(self, steps=tuple(step for step in steps if step.answers))
+
+    def rehearsal(self, answer: Answer, steps: Iterable[Step]) -> Rehearsal:
+        """Of a candidate, on all workloads of the steps that it runs."""
+        found, runner = self.situation.found, runner_of(answer)
+        own = (step.workload for step in steps if runner in map(runner_of, step.answers))
+        return Rehearsal(
+            found.device,
+            found.selector,
+            answer.spec,
+            tuple(dict.fromkeys(own)),
+            self.situation.model.max_model_len,
+            answer.entrant,
+        )
+
+    def examination(self, step: Step, entrants: tuple[Entrant, ...]) -> Examination:
+        """Of the phase and the kind of layer that a step belongs to."""
+        found = self.situation.found
+        return Examination(
+            found.device,
+            found.selector,
+            step.spec,
+            step.workload.phase,
+            self.situation.model.max_model_len,
+            entrants,
+        )
 
     def task(self, step: Step, entrants: tuple[Entrant, ...]) -> Task:
         """A step as the measuring process takes it, with those who are left in the field."""

@@ -15,12 +15,17 @@ from dataclasses import dataclass
 from autotune.incumbents import rank
 from autotune.reasons import explain, explain_kept, over, passed_over, waiting
 from kernels_bench.spec import Outcome, Pages, Timed
-from kernels_bench.standings import PROMOTION_MARGIN, REPLACE_MARGIN, TIE_MARGIN, t_quantile
+from kernels_bench.standings import (
+    CONFIDENCE,
+    MEDIAN_ERROR,
+    PROMOTION_MARGIN,
+    REPLACE_MARGIN,
+    TIE_MARGIN,
+    t_quantile,
+)
 
 _Z_99 = 2.33
 """One-sided 99 % bound of a normal."""
-_MEDIAN_SE = 1.253
-"""Standard error of a median over that of a mean, normal noise."""
 _MIN_DEGREES = 4
 """A race pools the spread of everybody's rounds, and has five at least. Whoever was sent home after
 a sample or two knows that spread as well as the others, so that Student's 31.8 for one degree would
@@ -178,8 +183,8 @@ def _relative_error(outcome: Timed) -> float:
     t; taken for the host's time too, where that sets the pace.
     """
     degrees = max(outcome.samples - 1, _MIN_DEGREES)
-    widening = t_quantile(0.99, degrees) / _Z_99
-    return widening * _MEDIAN_SE * outcome.noise / math.sqrt(outcome.samples)
+    widening = t_quantile(CONFIDENCE, degrees) / _Z_99
+    return widening * MEDIAN_ERROR * outcome.noise / math.sqrt(outcome.samples)
 
 
 @dataclass(frozen=True)

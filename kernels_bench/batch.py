@@ -154,6 +154,18 @@ def empty_output(spec: AttentionSpec, contents: Contents) -> Tensor:
     return torch.full(shape, math.nan, dtype=query.dtype, device=query.device)
 
 
+def lens_and_starts(requests: Sequence[Request], padded_rows: int = 0) -> tuple[Tensor, Tensor]:
+    """Total tokens, int32 [B], and where new ones start, int32 [B + 1], on the CPU. A padded row is
+    empty, and starts where the last one ends.
+    """
+    import torch
+
+    totals = [request.total_tokens for request in requests] + [0] * padded_rows
+    starts = [0, *accumulate(request.new_tokens for request in requests)]
+    starts += starts[-1:] * padded_rows
+    return torch.tensor(totals, dtype=torch.int32), torch.tensor(starts, dtype=torch.int32)
+
+
 def bind(
     spec: AttentionSpec, contents: Contents, pool: Pool, block_table: Tensor, output: Tensor
 ) -> Batch:
@@ -161,10 +173,7 @@ def bind(
     import torch
 
     device = contents.query.device
-    totals = [request.total_tokens for request in contents.requests]
-    new_tokens = [request.new_tokens for request in contents.requests]
-    lens = torch.tensor(totals, dtype=torch.int32)
-    starts = torch.tensor([0, *accumulate(new_tokens)], dtype=torch.int32)
+    lens, starts = lens_and_starts(contents.requests)
     scale = None if spec.kv_dtype is None else torch.tensor(contents.kv_scale, device=device)
     return Batch(
         query=contents.query,
@@ -176,8 +185,8 @@ def bind(
         seq_lens_cpu=lens,
         query_start_loc_cpu=starts,
         output=output,
-        max_query_len=max(new_tokens),
-        max_seq_len=max(totals),
+        max_query_len=max(request.new_tokens for request in contents.requests),
+        max_seq_len=max(request.total_tokens for request in contents.requests),
         pages=pool.pages,
         softmax_scale=spec.scale,
         q_scale=None,

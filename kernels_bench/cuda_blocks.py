@@ -12,7 +12,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from kernels_bench.batch import at_maxima
-from kernels_bench.host_clock import HOST_SAMPLES
+from kernels_bench.host_clock import HOST_SAMPLES, wall_us
 
 if TYPE_CHECKING:
     import torch
@@ -124,11 +124,9 @@ def mark(block: Block) -> Marks:
         cycles = int(min(block.delay_us, _LONGEST_DELAY_US) * _CYCLES_PER_US)
         torch.cuda._sleep(cycles)  # type: ignore[no-untyped-call]
     start.record()
-    began = time.perf_counter_ns()
-    block.enqueue()
-    host_us = (time.perf_counter_ns() - began) / 1e3
+    enqueued_us = wall_us([block.enqueue])
     end.record()
-    return Marks(start, end, host_us)
+    return Marks(start, end, enqueued_us)
 
 
 @dataclass(frozen=True)
@@ -151,12 +149,8 @@ def read(block: Block) -> Reading:
 
 def elapsed_us(block: Block) -> float:
     """One block by itself, behind another that takes the cost of the synchronisation before."""
-    import torch
-
     block.enqueue()
-    marks = mark(block)
-    torch.cuda.synchronize()
-    return marks.elapsed_us()
+    return read(block).device_us
 
 
 def host_us(act: Callable[[], object]) -> float:
@@ -167,9 +161,7 @@ def host_us(act: Callable[[], object]) -> float:
     deadline = time.perf_counter() + _HOST_SECONDS
     while len(times_us) < HOST_SAMPLES and (not times_us or time.perf_counter() < deadline):
         torch.cuda.synchronize()
-        start = time.perf_counter_ns()
-        act()
-        times_us.append((time.perf_counter_ns() - start) / 1e3)
+        times_us.append(wall_us([act]))
         torch.cuda.synchronize()
     return median(times_us)
 
@@ -187,9 +179,7 @@ def check_finished(block: Block) -> None:
     torch.cuda.synchronize()
     marks = mark(replace(block, delay_us=0.0))  # during a delay, another stream would be done
     marks.end.synchronize()
-    start = time.perf_counter_ns()
-    torch.cuda.synchronize()
-    late_us = (time.perf_counter_ns() - start) / 1e3
+    late_us = wall_us([torch.cuda.synchronize])
     if late_us > _LATE_US + _LATE_SHARE * marks.elapsed_us():
         raise UnfinishedError(
             f"the device worked for {late_us:.0f} us behind the end of what was timed"
@@ -201,16 +191,11 @@ def waits_for_the_device(act: Callable[[], object]) -> bool:
     """Whether it returns only once the device has done what was queued before."""
     import torch
 
-    def timed_us() -> float:
-        began = time.perf_counter_ns()
-        act()
-        return (time.perf_counter_ns() - began) / 1e3
-
     torch.cuda.synchronize()
-    own_us = timed_us()
+    own_us = wall_us([act])
     torch.cuda.synchronize()
     torch.cuda._sleep(int(_WAIT_US * _CYCLES_PER_US))  # type: ignore[no-untyped-call]
-    behind_us = timed_us()
+    behind_us = wall_us([act])
     torch.cuda.synchronize()
     return behind_us > own_us + _WAIT_US / 2
 
@@ -227,7 +212,7 @@ def measure_overheads() -> Overheads:
     def captured(calls: int) -> Block:
         return Block(_capture(lambda: _repeat(lambda: tiny.add_(1), calls)).replay)
 
-    def read(make: Callable[[int], Block]) -> float:
+    def fixed_us(make: Callable[[int], Block]) -> float:
         one, many = (
             median(elapsed_us(block) for _ in range(_PROBES))
             for block in (make(1), make(_PROBE_CALLS))
@@ -235,7 +220,7 @@ def measure_overheads() -> Overheads:
         return fixed_part_us(one, many, _PROBE_CALLS)
 
     tiny.add_(1)  # compiled and loaded before a capture
-    return Overheads(captured_us=read(captured), eager_us=read(eager))
+    return Overheads(captured_us=fixed_us(captured), eager_us=fixed_us(eager))
 
 
 def fixed_part_us(one_us: float, many_us: float, many: int) -> float:

@@ -34,12 +34,12 @@ class Memory:
         self._held: dict[str, int] = {}
 
     @property
-    def _is_counted(self) -> bool:
+    def _is_gpu(self) -> bool:
         return self._device.type != "cpu"
 
     def held_bytes(self, backend: str) -> int | None:
         """What a backend keeps between its launches: a workspace that they share."""
-        return self._held.get(backend, 0) if self._is_counted else None
+        return self._held.get(backend, 0) if self._is_gpu else None
 
     @contextmanager
     def of(self, backend: str) -> Iterator[Used]:
@@ -47,7 +47,7 @@ class Memory:
         import torch
 
         used = Used()
-        if not self._is_counted:
+        if not self._is_gpu:
             yield used
             return
         held = self._held.get(backend, 0)
@@ -62,7 +62,7 @@ class Memory:
         """Until the device has done everything; raises what went wrong meanwhile."""
         import torch
 
-        if self._device.type != "cpu":
+        if self._is_gpu:
             torch.cuda.synchronize(self._device)
 
     def survives(self) -> bool:
@@ -79,7 +79,7 @@ class Memory:
         """
         import torch
 
-        if self._device.type != "cpu":  # the C library hands large blocks out zeroed by the kernel
+        if self._is_gpu:  # the C library hands large blocks out zeroed by the kernel
             blocks = [
                 torch.full((size,), _POISON, dtype=torch.uint8, device=self._device)
                 for size in _POISONED_BYTES
@@ -100,7 +100,7 @@ class Memory:
         """
         import torch
 
-        if self._device.type != "cpu":
+        if self._is_gpu:
             gc.collect()
             torch.cuda.empty_cache()
 

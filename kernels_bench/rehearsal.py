@@ -6,10 +6,9 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from kernels_bench.batch import Batch, make_batches, make_contents
+from kernels_bench.batch import Batch, lens_and_starts, make_batches, make_contents
 from kernels_bench.binding import prepared
 from kernels_bench.capture import engines_capture
 from kernels_bench.failures import failure
@@ -76,17 +75,13 @@ def shared_pages(spec: AttentionSpec, pages: Pages, torch_device: torch.device) 
 
 def stand_in(shared: Batch, workload: Workload, longest_tokens: int) -> Batch:
     """A batch with a workload's shapes and lengths whose requests share a few pages."""
-    import torch
-
     device = shared.query.device
     requests = workload.requests(SEED)
-    new_tokens = [request.new_tokens for request in requests]
-    lens = torch.tensor([request.total_tokens for request in requests], dtype=torch.int32)
-    starts = torch.tensor([0, *accumulate(new_tokens)], dtype=torch.int32)
+    lens, starts = lens_and_starts(requests)
     columns = -(-max(int(lens.max()), longest_tokens) // shared.pages.size)
     own = shared.block_table[0]
     table = own.repeat(-(-len(requests) * columns // len(own)))[: len(requests) * columns]
-    query = shared.query.repeat(sum(new_tokens), 1, 1)
+    query = shared.query.repeat(int(starts[-1]), 1, 1)
     return replace(
         shared,
         query=query,
@@ -96,6 +91,6 @@ def stand_in(shared: Batch, workload: Workload, longest_tokens: int) -> Batch:
         query_start_loc=starts.to(device),
         seq_lens_cpu=lens,
         query_start_loc_cpu=starts,
-        max_query_len=max(new_tokens),
+        max_query_len=max(request.new_tokens for request in requests),
         max_seq_len=longest_tokens or int(lens.max()),
     )

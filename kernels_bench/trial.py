@@ -9,10 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from kernels_bench.batch import Batch, Contents, bind, draw_contents, empty_output
+from kernels_bench.batch import Batch, Contents, bind, draw_contents, empty_output, lens_and_starts
 from kernels_bench.gate import Truth, check, make_truth
 from kernels_bench.method import SEED
 from kernels_bench.needles import with_needles
@@ -194,15 +193,7 @@ def _questions(
 
 
 def _scene(question: Question, pool: Pool, own_pages: Tensor, rows: int, columns: int) -> Scene:
-    import torch
-
-    contents, padded_rows = question.contents, rows - len(question.contents.requests)
-    pool.write(contents, own_pages[None])
-    totals = [request.total_tokens for request in contents.requests]
-    starts = [0, *accumulate(request.new_tokens for request in contents.requests)]
-    return Scene(
-        question,
-        pool.tables(contents.requests, own_pages[None], rows, columns)[0],
-        torch.tensor(totals + [0] * padded_rows, dtype=torch.int32),
-        torch.tensor(starts + starts[-1:] * padded_rows, dtype=torch.int32),
-    )
+    requests = question.contents.requests
+    pool.write(question.contents, own_pages[None])
+    table = pool.tables(requests, own_pages[None], rows, columns)[0]
+    return Scene(question, table, *lens_and_starts(requests, rows - len(requests)))

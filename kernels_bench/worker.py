@@ -78,7 +78,6 @@ class Worker:
         answer = rehearse(rehearsal, bench.torch_device, bench.memory)
         if isinstance(answer, Failed):
             bench.outlive(answer, partial(self.send, Step(0, "compile")))
-        bench.peaks(rehearsal.spec.dtype)  # now, since its matrix library loads for half a second
         gc.freeze()  # a package's modules are hundreds of thousands of objects to every collection
         return answer
 
