@@ -5,27 +5,25 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import cycle, islice
 from statistics import median
 from typing import TYPE_CHECKING
 
 from kernels_bench.batch import at_maxima
-from kernels_bench.host_clock import HOST_SAMPLES, wall_us
+from kernels_bench.host_clock import wall_us
 
 if TYPE_CHECKING:
     import torch
 
     from kernels_bench.clock import Contestant
 
-_CYCLES_PER_US = 2_000
+CYCLES_PER_US = 2_000
 """Of the fastest clock among today's GPUs: a slower one is only delayed for longer."""
 _LONGEST_DELAY_US = 50_000.0
+_HOST_SAMPLES = 3
 _HOST_SECONDS = 0.1
-_LATE_US, _LATE_SHARE = 100.0, 0.2
-"""A synchronisation of an idle device takes about 10 us."""
-_WAIT_US = 2_000.0
 _PROBE_CALLS = 32
 _PROBES = 20
 
@@ -121,7 +119,7 @@ def mark(block: Block) -> Marks:
     start = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
     end = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
     if block.delay_us:
-        cycles = int(min(block.delay_us, _LONGEST_DELAY_US) * _CYCLES_PER_US)
+        cycles = int(min(block.delay_us, _LONGEST_DELAY_US) * CYCLES_PER_US)
         torch.cuda._sleep(cycles)  # type: ignore[no-untyped-call]
     start.record()
     enqueued_us = wall_us([block.enqueue])
@@ -159,45 +157,11 @@ def host_us(act: Callable[[], object]) -> float:
 
     times_us: list[float] = []
     deadline = time.perf_counter() + _HOST_SECONDS
-    while len(times_us) < HOST_SAMPLES and (not times_us or time.perf_counter() < deadline):
+    while len(times_us) < _HOST_SAMPLES and (not times_us or time.perf_counter() < deadline):
         torch.cuda.synchronize()
         times_us.append(wall_us([act]))
         torch.cuda.synchronize()
     return median(times_us)
-
-
-class UnfinishedError(Exception):
-    """The device worked on behind the end of what was timed."""
-
-
-def check_finished(block: Block) -> None:
-    """Raises UnfinishedError where the device is still busy when the block's last event is done:
-    work on another stream, that no event saw.
-    """
-    import torch
-
-    torch.cuda.synchronize()
-    marks = mark(replace(block, delay_us=0.0))  # during a delay, another stream would be done
-    marks.end.synchronize()
-    late_us = wall_us([torch.cuda.synchronize])
-    if late_us > _LATE_US + _LATE_SHARE * marks.elapsed_us():
-        raise UnfinishedError(
-            f"the device worked for {late_us:.0f} us behind the end of what was timed"
-            f" ({marks.elapsed_us():.0f} us): on another stream?"
-        )
-
-
-def waits_for_the_device(act: Callable[[], object]) -> bool:
-    """Whether it returns only once the device has done what was queued before."""
-    import torch
-
-    torch.cuda.synchronize()
-    own_us = wall_us([act])
-    torch.cuda.synchronize()
-    torch.cuda._sleep(int(_WAIT_US * _CYCLES_PER_US))  # type: ignore[no-untyped-call]
-    behind_us = wall_us([act])
-    torch.cuda.synchronize()
-    return behind_us > own_us + _WAIT_US / 2
 
 
 def measure_overheads() -> Overheads:

@@ -17,7 +17,6 @@ from kernels_bench.cuda_blocks import (
     Block,
     Marks,
     captured_block,
-    check_finished,
     delay_for,
     eager_block,
     elapsed_us,
@@ -25,18 +24,18 @@ from kernels_bench.cuda_blocks import (
     mark,
     measure_overheads,
     read,
-    waits_for_the_device,
 )
+from kernels_bench.cuda_waits import check_finished, waits_for_the_device
 from kernels_bench.host_clock import HOST_SAMPLES
 from kernels_bench.rules import Rules
 
 _SCRUBBED_CACHES = 3
 """Reading three times the last-level cache leaves nothing of what was there."""
-_LONG_US = 2_000.0
-"""A first reading as long as this is believed: what is late after a synchronisation is not."""
+_LONG_US = 500.0
+"""A first reading as long as this is believed: about 15 us are late after a synchronisation."""
 _PROBES = 3
 _UNOPENED_US = 5_000.0
-"""About 15 us are late after a synchronisation: 0.3 % of this."""
+"""What is late after a synchronisation is 0.3 % of this."""
 _FIRST_DELAY_US = 300.0
 """Longer than most calls take the host: 100 to 300 us for one Triton kernel."""
 
@@ -61,8 +60,11 @@ class CudaTimer:
         return median(self.enqueued_us) / self.calls if is_shown else None
 
     def rerun(self) -> None:
-        """The block as it was timed; its last call leaves the output."""
-        self.block.enqueue()
+        """The block as it was timed; its last call leaves the output.
+
+        Raises UnfinishedError for a contestant whose work goes on behind the last event, by now.
+        """
+        check_finished(self.block)
 
 
 class CudaClock:
