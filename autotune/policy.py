@@ -161,12 +161,10 @@ def _costs(evidence: Sequence[Evidence]) -> _Costs:
         sums: dict[str, _Cost] = {}
         for item, outcome in found:
             before = sums.get(item.workload, _Cost(0.0, 0.0))
-            layers_us = item.num_layers * _layer_us(outcome)
             # A plan is charged in full: no engine is taken to plan a step while another runs.
-            sums[item.workload] = _Cost(
-                before.us + layers_us + outcome.plan_us,
-                math.hypot(before.error_us, layers_us * _relative_error(outcome)),
-            )
+            us = item.num_layers * _layer_us(outcome) + outcome.plan_us
+            error_us = us * _relative_error(outcome)
+            sums[item.workload] = _Cost(before.us + us, math.hypot(before.error_us, error_us))
         costs[candidate] = sums
     return costs
 

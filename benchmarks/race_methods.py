@@ -18,7 +18,7 @@ import random
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -31,14 +31,15 @@ from autotune.wishes import Wishes
 from kernels_bench.arena import Admitted, Arena
 from kernels_bench.batch import make_contents
 from kernels_bench.bench import Bench
-from kernels_bench.clock import Contestant
+from kernels_bench.clock import Contestant, Lap
 from kernels_bench.cuda_blocks import Block, read
 from kernels_bench.devices import find_device
 from kernels_bench.gate import make_truth
 from kernels_bench.grid import Grid, GridPoint
 from kernels_bench.messages import Task
 from kernels_bench.method import SEED
-from kernels_bench.race import lineup, race
+from kernels_bench.race import Heat, lineup, race
+from kernels_bench.rules import Rules
 from kernels_bench.standings import Promoted
 from kernels_bench.workbench import Workbench, set_up
 from kernels_bench.workload import parse_workload
@@ -119,7 +120,7 @@ def ours(field: Field) -> int:
     probes = [clock.probe(each) for each in field.contestants]
     chosen = lineup([probe.run_us for probe in probes], rules)
     timers = [clock.ready(field.contestants[index], probes[index], rules) for index in chosen]
-    heat = race(timers, clock, rules, field.bench.watch, field.shuffle)
+    heat = raced(field, timers, rules)
     return chosen[heat.standing.index] if isinstance(heat.standing, Promoted) else 0
 
 
@@ -131,7 +132,7 @@ def recorded(field: Field, twin: Contestant) -> dict[str, Any]:
     probes = [clock.probe(each) for each in everybody]
     chosen = [*lineup([probe.run_us for probe in probes[:-1]], rules), len(probes) - 1]
     timers = [clock.ready(everybody[index], probes[index], rules) for index in chosen]
-    heat = race(timers, clock, replace(rules, seconds=60.0), field.bench.watch, field.shuffle)
+    heat = raced(field, timers, replace(rules, seconds=60.0))
     labels = [*field.labels, f"{field.labels[0]} again"]
     return {
         "workload": field.task.workload.text,
@@ -141,6 +142,16 @@ def recorded(field: Field, twin: Contestant) -> dict[str, Any]:
             for index, result in zip(chosen, heat.results, strict=True)
         },
     }
+
+
+def raced(field: Field, timers: list[Any], rules: Rules) -> Heat:
+    """By the device's time alone, as the other methods."""
+
+    def run_round(order: Sequence[int]) -> dict[int, Lap]:
+        laps = field.bench.clock.round(timers, order, lambda _: None)
+        return {index: Lap(lap.device_us) for index, lap in laps.items()}
+
+    return race(run_round, [0.0] * len(timers), rules, field.bench.watch, field.shuffle)
 
 
 def do_bench_smallest(field: Field) -> int:

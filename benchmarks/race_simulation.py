@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from kernels_bench.clock import Lap
 from kernels_bench.health import NO_WATCH
 from kernels_bench.race import race
 from kernels_bench.rules import GPU_RULES
@@ -85,13 +86,8 @@ class Tape:
     blocks: int = 0
     row: int = 0
 
-    def round_us(
-        self,
-        timers: Sequence[object],  # noqa: ARG002 - as of a real clock
-        order: Sequence[int],
-        on_turn: object = None,  # noqa: ARG002
-    ) -> dict[int, float]:
-        """All that `race` asks of a clock."""
+    def round_us(self, order: Sequence[int]) -> dict[int, float]:
+        """A block of each, in this order."""
         times_us = {}
         for index in order:
             times_us[index] = BASE_US * math.exp(self.logs[self.row % len(self.logs), index])
@@ -106,9 +102,11 @@ class Tape:
 
 
 def ours(tape: Tape, seed: int) -> int:
-    timers: list[Any] = [None] * tape.contestants
-    clock: Any = tape
-    standing = race(timers, clock, RULES, NO_WATCH, random.Random(seed)).standing
+    def run_round(order: Sequence[int]) -> dict[int, Lap]:
+        return {index: Lap(us) for index, us in tape.round_us(order).items()}
+
+    no_plans = [0.0] * tape.contestants
+    standing = race(run_round, no_plans, RULES, NO_WATCH, random.Random(seed)).standing
     return standing.index if isinstance(standing, Promoted) else 0
 
 
@@ -120,7 +118,7 @@ def five_and_seven(tape: Tape, seed: int) -> int:  # noqa: ARG001
     def speedups(indices: Sequence[int], count: int) -> dict[int, float]:
         ratios: dict[int, list[float]] = {index: [] for index in indices}
         for number in range(count):
-            us = tape.round_us((), indices if number % 2 == 0 else indices[::-1])
+            us = tape.round_us(indices if number % 2 == 0 else indices[::-1])
             for index in indices:
                 ratios[index].append(us[0] / us[index])
         return {index: median(values) for index, values in ratios.items()}
@@ -135,7 +133,7 @@ def five_and_seven(tape: Tape, seed: int) -> int:  # noqa: ARG001
 def one_after_the_other(tape: Tape, seed: int) -> int:  # noqa: ARG001
     """Ten blocks of each, and the smallest mean."""
     means = [
-        fmean(tape.round_us((), (index,))[index] for _ in range(10))
+        fmean(tape.round_us((index,))[index] for _ in range(10))
         for index in range(tape.contestants)
     ]
     return min(range(len(means)), key=means.__getitem__)

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from kernels_bench.arena import Admitted, Arena
-from kernels_bench.clock import ContestantError, Timer
+from kernels_bench.clock import ContestantError, Lap, Timer
 from kernels_bench.failures import failure
 from kernels_bench.health import verdict
 from kernels_bench.messages import Step, Task
 from kernels_bench.method import SEED
-from kernels_bench.race import Heat, Result, lineup, race, warm_up
+from kernels_bench.race import Heat, Laps, Result, lineup, race, warm_up
 from kernels_bench.spec import Failed, Health, Outcome, Timed, Wrong
 
 if TYPE_CHECKING:
+    from kernels_bench.floor import Peaks
     from kernels_bench.workbench import Workbench
 
 FLOOR_ALLOWED = 1.1
@@ -31,7 +32,7 @@ class Bout:
         task: Task,
         bench: Workbench[Any],
         arena: Arena,
-        floor_us: float,
+        floor_us: Callable[[Peaks], float],
         on_step: Callable[[Step], None],
     ) -> None:
         self._task, self._bench, self._arena, self._floor_us = task, bench, arena, floor_us
@@ -62,23 +63,31 @@ class Bout:
     def _race(self) -> None:
         """Raises ContestantError, by entrant: the others run again without it."""
         order = list(self._admitted)
-        probes_us = [self._admitted[index].probe.run_us for index in order]
-        racing = [order[i] for i in lineup(probes_us, self._task.rules)]
+        costs_us = [self._coarse_cost_us(self._admitted[index]) for index in order]
+        racing = [order[i] for i in lineup(costs_us, self._task.rules)]
         timers = {index: self._ready(index) for index in racing}
         heat = self._heat(timers)
         health = verdict(heat.readings, heat.voided_rounds, self._bench.neighbours)
         noise = heat.results[0].noise
         for index in order:
-            call_us = self._admitted[index].probe.call_us
             if index in timers:
                 result = heat.results[racing.index(index)]
                 wrong = self._arena.recheck(self._task.entrants[index], timers[index].rerun)
-                call_us = timers[index].call_us() or call_us
             else:  # too far behind to be worth a race: the one reading is its time
-                result = Result(self._admitted[index].probe.run_us, noise, samples=1, rounds_us=())
+                probe = self._admitted[index].probe
+                result = Result(probe.run_us, probe.call_us, noise, samples=1, rounds_us=())
                 wrong = None
-            self._out[index] = wrong or self._timed(index, result, call_us, health)
+            self._out[index] = wrong or self._timed(index, result, health)
         self._admitted.clear()
+
+    def _coarse_cost_us(self, admitted: Admitted) -> float:
+        probe = admitted.probe
+        host_us = None if admitted.contestant.captured else probe.call_us
+        return Lap(probe.run_us, host_us).us + self._plan_us(admitted)
+
+    def _plan_us(self, admitted: Admitted) -> float:
+        """What a layer bears of it."""
+        return admitted.probe.plan_us / self._task.spec.num_layers
 
     def _ready(self, index: int) -> Timer:
         self._on_step(Step(index, "time"))
@@ -92,39 +101,44 @@ class Bout:
         return timer
 
     def _heat(self, timers: dict[int, Timer]) -> Heat:
-        indices, on_turn = list(timers), partial(self._announce, list(timers))
-        clock, rules = self._bench.clock, self._task.rules
+        indices, ready, rules = list(timers), list(timers.values()), self._task.rules
+        plans_us = [self._plan_us(self._admitted[index]) for index in indices]
+
+        def run_round(order: Sequence[int]) -> Laps:
+            return self._bench.clock.round(ready, order, partial(self._announce, indices))
+
         try:
             if not self._bench.is_warm:
-                warm_up(list(timers.values()), clock, rules, on_turn)
+                warm_up(run_round, len(ready), rules)
                 self._bench.is_warm = True
-            watch, shuffle = self._bench.watch, random.Random(SEED)
-            return race(list(timers.values()), clock, rules, watch, shuffle, on_turn)
+            return race(run_round, plans_us, rules, self._bench.watch, random.Random(SEED))
         except ContestantError as error:
             raise ContestantError(indices[error.index], error.error) from error
 
-    def _timed(
-        self, index: int, result: Result, call_us: float | None, health: Health
-    ) -> Timed | Wrong | Failed:
-        fraction = self._floor_us / result.run_us
+    def _timed(self, index: int, result: Result, health: Health) -> Timed | Wrong:
+        fraction = self._floor_fraction(result.run_us)
         if fraction > FLOOR_ALLOWED:
             return Wrong("floor", error=fraction, allowed=FLOOR_ALLOWED)
-        contestant = self._admitted[index].contestant
-        try:
-            plan_us = self._bench.clock.plan_us(contestant)
-        except Exception as error:  # a candidate's code: whatever it raises is its outcome
-            return failure(error)
+        admitted = self._admitted[index]
+        call_us = admitted.probe.call_us if result.call_us is None else result.call_us
         return Timed(
             gpu_us=result.run_us,
             call_us=result.run_us if call_us is None else call_us,
-            plan_us=plan_us,
+            plan_us=admitted.probe.plan_us,
             noise=result.noise,
             samples=result.samples,
             floor_fraction=fraction,
-            is_captured=contestant.captured,
+            is_captured=admitted.contestant.captured,
             rounds_us=result.rounds_us,
             health=health,
         )
+
+    def _floor_fraction(self, run_us: float) -> float:
+        dtype = self._task.spec.dtype
+        fraction = self._floor_us(self._bench.peaks(dtype)) / run_us
+        if fraction > FLOOR_ALLOWED:  # or somebody else had the device while peaks were measured
+            fraction = self._floor_us(self._bench.peaks_again(dtype)) / run_us
+        return fraction
 
     def _exclude(self, index: int, outcome: Wrong | Failed) -> None:
         """A fault that leaves the device unusable ends this process: the parent knows from the last

@@ -41,13 +41,28 @@ class Probe:
     """Of a call; once, where it is long."""
     call_us: float | None
     """What handing a call over took the host; None where a call returns when its work is done."""
+    plan_us: float
+    """Host time of a plan."""
+
+
+@dataclass(frozen=True)
+class Lap:
+    """A call in one block, on average."""
+
+    device_us: float
+    host_us: float | None = None
+    """What handing it over took; None where nobody waits for that: a graph replays it, or it
+    returns when its work is done.
+    """
+
+    @property
+    def us(self) -> float:
+        """As an engine waits for it: the slower side sets the pace."""
+        return self.device_us if self.host_us is None else max(self.device_us, self.host_us)
 
 
 class Timer(Protocol):
     """A contestant that is planned, warmed up and ready to be timed."""
-
-    def call_us(self) -> float | None:
-        """What handing a call over took the host in the rounds; None where they do not show it."""
 
     def rerun(self) -> None:
         """Once more what was timed, so that its output can be checked."""
@@ -66,23 +81,20 @@ class Clock(Protocol[TimerT]):
     """
 
     def probe(self, contestant: Contestant) -> Probe:
-        """Plan the first launch, run it, and read the time of a call, coarsely. What the last run
-        wrote is in the output.
+        """Plan the first launch, run it, and read the times of a call and of a plan, coarsely. What
+        the last run wrote is in the output.
         """
 
     def ready(self, contestant: Contestant, probe: Probe, rules: Rules) -> TimerT:
         """Size a block from the probe of this contestant, and prepare it."""
 
-    def round_us(
+    def round(
         self, timers: Sequence[TimerT], order: Sequence[int], on_turn: OnTurn
-    ) -> dict[int, float]:
-        """One block of each in `order`, and of nobody else, in this order: mean time of a call.
+    ) -> dict[int, Lap]:
+        """One block of each in `order`, and of nobody else, in this order.
 
         Raises ContestantError where it is known who failed.
         """
-
-    def plan_us(self, contestant: Contestant) -> float:
-        """Host time of one plan."""
 
     def deployed(self, contestant: Contestant) -> Callable[[], object]:
         """The first launch's call as an engine makes it."""

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from statistics import median
 
-from kernels_bench.clock import Contestant, ContestantError, OnTurn, Probe
+from kernels_bench.clock import Contestant, ContestantError, Lap, OnTurn, Probe
 from kernels_bench.cuda_blocks import (
     Block,
     Marks,
@@ -51,13 +51,6 @@ class CudaTimer:
     """Its block is long enough for what is late after a synchronisation not to show."""
     is_apart: bool
     """Nothing else may be under way with its block."""
-    enqueued_us: list[float] = field(default_factory=list)
-    """What handing a block over took the host, round by round."""
-
-    def call_us(self) -> float | None:
-        """Of a replay nothing is known of one call."""
-        is_shown = self.enqueued_us and not self.contestant.captured
-        return median(self.enqueued_us) / self.calls if is_shown else None
 
     def rerun(self) -> None:
         """The block as it was timed; its last call leaves the output.
@@ -79,17 +72,17 @@ class CudaClock:
 
     def probe(self, contestant: Contestant) -> Probe:
         """Of the first page set, eagerly; a long call is not run more often than it must be."""
-        contestant.launches[0].plan()
+        plan_us = host_us(contestant.launches[0].plan)
         block = Block(contestant.launches[0].run, delay_us=_FIRST_DELAY_US)
         first = read(block)
         if first.device_us > _LONG_US and first.host_us < first.device_us / 2:
-            return Probe(first.device_us, first.host_us)
+            return Probe(first.device_us, first.host_us, plan_us)
         readings = []
         for _ in range(_PROBES):
             block = replace(block, delay_us=delay_for(first.host_us))
             readings.append(read(block))
         run_us = min(each.device_us for each in readings)
-        return Probe(run_us, median(each.host_us for each in readings))
+        return Probe(run_us, median(each.host_us for each in readings), plan_us)
 
     def ready(self, contestant: Contestant, probe: Probe, rules: Rules) -> CudaTimer:
         """Plan, size a block, and capture it where an engine would.
@@ -106,9 +99,9 @@ class CudaClock:
         is_long = probe.run_us * calls > _UNOPENED_US
         return CudaTimer(contestant, block, calls, is_long, rules.apart)
 
-    def round_us(
+    def round(
         self, timers: Sequence[CudaTimer], order: Sequence[int], on_turn: OnTurn
-    ) -> dict[int, float]:
+    ) -> dict[int, Lap]:
         """All blocks behind one that is thrown away, unless they are long: the first after a
         synchronisation is late.
         """
@@ -131,13 +124,7 @@ class CudaClock:
             except Exception as error:  # a candidate's code: whatever it raises is its outcome
                 raise ContestantError(index, error) from error
         torch.cuda.synchronize()
-        for index in order:
-            timers[index].enqueued_us.append(marks[index].host_us)
-        return {index: self._mean_us(timers[index], marks[index]) for index in order}
-
-    def plan_us(self, contestant: Contestant) -> float:
-        """Host time of a plan."""
-        return host_us(contestant.launches[0].plan)
+        return {index: self._lap(timers[index], marks[index]) for index in order}
 
     def deployed(self, contestant: Contestant) -> Callable[[], object]:
         """The first launch's call as an engine makes it: a graph's replay, or eagerly."""
@@ -154,11 +141,12 @@ class CudaClock:
         block = Block(call, delay_us=50.0)
         return min(elapsed_us(block) for _ in range(HOST_SAMPLES)) - self._overheads.eager_us
 
-    def _mean_us(self, timer: CudaTimer, marks: Marks) -> float:
+    def _lap(self, timer: CudaTimer, marks: Marks) -> Lap:
         captured = timer.contestant.captured
         overhead_us = self._overheads.captured_us if captured else self._overheads.eager_us
         # Never 0, whose logarithm would end the race: a kernel that does nothing fails the gate.
-        return max(marks.elapsed_us() - overhead_us, 1e-3) / timer.calls
+        device_us = max(marks.elapsed_us() - overhead_us, 1e-3) / timer.calls
+        return Lap(device_us, None if captured else marks.host_us / timer.calls)
 
 
 def block_calls(estimate_us: float, page_sets: int, is_cold: bool, rules: Rules) -> int:

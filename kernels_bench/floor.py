@@ -30,6 +30,11 @@ class Peaks:
     flops_per_s: float
 
 
+def best_of(one: Peaks, other: Peaks) -> Peaks:
+    """Whatever else ran, a device can do what it once did."""
+    return Peaks(max(one.bytes_per_s, other.bytes_per_s), max(one.flops_per_s, other.flops_per_s))
+
+
 def floor_us(spec: AttentionSpec, requests: tuple[Request, ...], peaks: Peaks) -> float:
     """Time of one layer at the device's measured peaks."""
     moved = sum(_bytes(spec, request) for request in requests)

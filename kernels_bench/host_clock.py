@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from statistics import median
 
-from kernels_bench.clock import Contestant, ContestantError, OnTurn, Probe
+from kernels_bench.clock import Contestant, ContestantError, Lap, OnTurn, Probe
 from kernels_bench.rules import Rules
 
 HOST_SAMPLES = 5
@@ -37,31 +37,29 @@ class HostClock:
     def probe(self, contestant: Contestant) -> Probe:
         """Plans every page set first: the race plans nothing more."""
         contestant.plan()
-        run = contestant.launches[0].run
+        plan, run = contestant.launches[0].plan, contestant.launches[0].run
+        plan_us = median(wall_us([plan]) for _ in range(HOST_SAMPLES))
         run()  # the first call of all allocates
-        return Probe(min(self._block_us([run]) for _ in range(_PROBES)), call_us=None)
+        run_us = min(self._block_us([run]) for _ in range(_PROBES))
+        return Probe(run_us, call_us=None, plan_us=plan_us)
 
     def ready(self, contestant: Contestant, probe: Probe, rules: Rules) -> HostTimer:
         """Choose how many calls make a block."""
         wanted = math.ceil(rules.block_us / max(probe.run_us, 1e-3))
         return HostTimer(contestant, self._block_us, max(1, min(wanted, rules.max_calls)))
 
-    def round_us(
+    def round(
         self, timers: Sequence[HostTimer], order: Sequence[int], on_turn: OnTurn
-    ) -> dict[int, float]:
+    ) -> dict[int, Lap]:
         """One block after the other."""
-        times_us: dict[int, float] = {}
+        laps: dict[int, Lap] = {}
         for index in order:
             on_turn(index)
             try:
-                times_us[index] = timers[index].time_us()
+                laps[index] = Lap(timers[index].time_us())
             except Exception as error:  # a candidate's code: whatever it raises is its outcome
                 raise ContestantError(index, error) from error
-        return times_us
-
-    def plan_us(self, contestant: Contestant) -> float:
-        """Median of a few."""
-        return median(wall_us([contestant.launches[0].plan]) for _ in range(HOST_SAMPLES))
+        return laps
 
     def deployed(self, contestant: Contestant) -> Callable[[], object]:
         """The first launch's call: nothing is replayed on a CPU."""
@@ -94,10 +92,6 @@ class HostTimer:
         calls = [self._launches[(self._next_set + i) % count].run for i in range(self._calls)]
         self._next_set = (self._next_set + self._calls) % count
         return self._block_us(calls)
-
-    def call_us(self) -> float | None:
-        """A call returns when its work is done."""
-        return None
 
     def rerun(self) -> None:
         """On the last page set: a stale plan shows only there."""

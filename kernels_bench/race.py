@@ -1,7 +1,8 @@
 """Times candidates side by side, and stops as soon as the answer is clear.
 
 Candidates run in rounds, interleaved, in random order and then in reverse, so that a drifting clock
-hits all of them alike; each is compared with the others inside the same round.
+hits all of them alike; each is compared with the others inside the same round. What is compared is
+what a layer costs: the slower of device and host, and the layer's share of a step's plan.
 """
 
 from __future__ import annotations
@@ -9,11 +10,12 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import TypeAlias
 
-from kernels_bench.clock import Clock, OnTurn, TimerT
+from kernels_bench.clock import Lap
 from kernels_bench.health import Reading, Watch, disturbed
 from kernels_bench.rules import Rules
 from kernels_bench.standings import Noise, Round, Standing, Undecided, log_ratio, noise_of, standing
@@ -29,16 +31,19 @@ class Result:
     """What a race says of one contestant."""
 
     run_us: float
-    """Median of a call; for a challenger the incumbent's median times the median paired ratio."""
+    """Median of the device's time of a call; for a challenger the incumbent's median times the
+    median paired ratio."""
+    call_us: float | None
+    """Median of the host's time of a call, where somebody waits for that."""
     noise: float
-    """Relative spread, in one round, of the ratio between two contestants, pooled over all, or its
-    own where that is larger: the standard error of a challenger's ratio is
+    """Relative spread, in one round, of the ratio between the costs of two contestants, pooled over
+    all, or its own where that is larger: the standard error of a challenger's ratio is
     1.253 * noise / sqrt(samples).
     """
     samples: int
     """Rounds: the recorded ones, or those of the screen where it went no further."""
     rounds_us: tuple[float, ...]
-    """Times of a call in the recorded rounds that it took part in, from the first."""
+    """The device's times of a call in the recorded rounds that it took part in, from the first."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +57,16 @@ class Heat:
     """Before, between and after the rounds."""
 
 
-def lineup(probes_us: Sequence[float], rules: Rules) -> tuple[int, ...]:
-    """Whom to race, by coarse times: the incumbent, which is the first, and whoever has hope."""
-    slowest_us = max(rules.hopeless_us, rules.hopeless * min(probes_us))
-    return tuple(i for i, probe_us in enumerate(probes_us) if i == 0 or probe_us <= slowest_us)
+Laps: TypeAlias = Mapping[int, Lap]
+"""Contestant -> its lap of one round."""
+RunRound: TypeAlias = Callable[[Sequence[int]], Laps]
+"""One block of each contestant, in this order. Raises ContestantError."""
+
+
+def lineup(costs_us: Sequence[float], rules: Rules) -> tuple[int, ...]:
+    """Whom to race, by coarse costs: the incumbent, which is the first, and whoever has hope."""
+    slowest_us = max(rules.hopeless_us, rules.hopeless * min(costs_us))
+    return tuple(i for i, cost_us in enumerate(costs_us) if i == 0 or cost_us <= slowest_us)
 
 
 def finalists(screen: Sequence[Round], contestants: int, rules: Rules) -> tuple[int, ...]:
@@ -70,13 +81,13 @@ def finalists(screen: Sequence[Round], contestants: int, rules: Rules) -> tuple[
     return (0, *sorted(close))
 
 
-def warm_up(timers: Sequence[TimerT], clock: Clock[TimerT], rules: Rules, on_turn: OnTurn) -> None:
+def warm_up(run_round: RunRound, contestants: int, rules: Rules) -> None:
     """Whole rounds until the incumbent's time is steady: an idle device has lowered its clocks."""
     started = time.perf_counter()
     recent: list[float] = []
     spent_s = 0.0
     while spent_s < rules.max_warm_seconds:
-        recent.append(clock.round_us(timers, range(len(timers)), on_turn)[0])
+        recent.append(run_round(range(contestants))[0].device_us)
         recent = recent[-_STEADY_ROUNDS:]
         spent_s = time.perf_counter() - started
         is_steady = len(recent) == _STEADY_ROUNDS and max(recent) < (1 + _STEADY) * min(recent)
@@ -85,25 +96,30 @@ def warm_up(timers: Sequence[TimerT], clock: Clock[TimerT], rules: Rules, on_tur
 
 
 def race(
-    timers: Sequence[TimerT],
-    clock: Clock[TimerT],
+    run_round: RunRound,
+    plans_us: Sequence[float],
     rules: Rules,
     watch: Watch,
     order_of: random.Random,
-    on_turn: OnTurn = lambda _: None,
 ) -> Heat:
-    """Time all; the first is the incumbent. Raises ContestantError."""
+    """Time all; the first is the incumbent. `plans_us` holds what a layer bears of each one's plan.
+
+    Raises ContestantError.
+    """
     deadline = time.perf_counter() + rules.seconds
-    track = _Track(lambda order: clock.round_us(timers, order, on_turn), watch, order_of)
-    everybody = tuple(range(len(timers)))
-    screen_rounds = rules.screen_rounds if len(timers) > 1 else 0
-    screen = [track.round_us(everybody, rules.max_voided) for _ in range(screen_rounds)]
-    alive = finalists(screen, len(timers), rules)
-    if screen and _is_long(screen):
+    track = _Track(run_round, watch, order_of)
+    everybody = tuple(range(len(plans_us)))
+    screen_rounds = rules.screen_rounds if len(plans_us) > 1 else 0
+    screen = [track.round(everybody, rules.max_voided) for _ in range(screen_rounds)]
+    screened = [_costs(laps, plans_us) for laps in screen]
+    alive = finalists(screened, len(plans_us), rules)
+    if screen and _is_long(screened):
         rules = rules.at_most(_LONG_ROUNDS)
+    ran: list[Laps] = []
     rounds: list[Round] = []
     while True:
-        rounds.append(track.round_us(alive, rules.max_voided))
+        ran.append(track.round(alive, rules.max_voided))
+        rounds.append(_costs(ran[-1], plans_us))
         if len(rounds) < rules.min_rounds:
             continue
         noise = noise_of(rounds)
@@ -111,7 +127,7 @@ def race(
         is_last = len(rounds) >= most or time.perf_counter() > deadline
         verdict = standing(rounds, alive, most - rules.min_rounds + 1, is_last)
         if not isinstance(verdict, Undecided):
-            results = tuple(_result(index, screen, rounds, noise) for index in everybody)
+            results = tuple(_result(index, screen, ran, noise) for index in everybody)
             return Heat(results, verdict, track.voided, tuple(track.readings))
         alive = verdict.alive
 
@@ -121,7 +137,7 @@ class _Track:
 
     def __init__(
         self,
-        run: Callable[[Sequence[int]], dict[int, float]],
+        run: RunRound,
         watch: Watch,
         order_of: random.Random,
     ) -> None:
@@ -131,12 +147,12 @@ class _Track:
         self.voided = 0
         self.readings = [watch.read()]
 
-    def round_us(self, alive: Sequence[int], max_voided: int) -> Round:
+    def round(self, alive: Sequence[int], max_voided: int) -> Laps:
         while True:
-            times_us = self._run(self._next_order(alive))
+            laps = self._run(self._next_order(alive))
             self.readings.append(self._watch.read())
             if disturbed(*self.readings[-2:]) is None or self.voided == max_voided:
-                return times_us
+                return laps
             self.voided += 1
 
     def _next_order(self, alive: Sequence[int]) -> tuple[int, ...]:
@@ -152,11 +168,26 @@ def _is_long(screen: Sequence[Round]) -> bool:
     return min(us for times in screen for us in times.values()) >= _LONG_US
 
 
-def _result(index: int, screen: Sequence[Round], rounds: Sequence[Round], noise: Noise) -> Result:
-    rounds_us = tuple(times[index] for times in rounds if index in times)
-    base_us = median(times[0] for times in rounds)
-    if rounds_us:
-        run_us = base_us * math.exp(log_ratio(rounds, index, 0))
-        return Result(run_us, noise.of(index), len(rounds_us), rounds_us)
-    run_us = base_us * math.exp(log_ratio(screen, index, 0))
-    return Result(run_us, noise.pooled, len(screen), rounds_us=())
+def _costs(laps: Laps, plans_us: Sequence[float]) -> Round:
+    return {index: lap.us + plans_us[index] for index, lap in laps.items()}
+
+
+def _result(index: int, screen: Sequence[Laps], ran: Sequence[Laps], noise: Noise) -> Result:
+    own = [laps[index] for laps in ran if index in laps]
+    base_us = median(laps[0].device_us for laps in ran)
+    if own:
+        run_us = base_us * math.exp(log_ratio(_devices(ran), index, 0))
+        rounds_us = tuple(lap.device_us for lap in own)
+        return Result(run_us, _host_us(own), noise.of(index), len(own), rounds_us)
+    run_us = base_us * math.exp(log_ratio(_devices(screen), index, 0))
+    own = [laps[index] for laps in screen]
+    return Result(run_us, _host_us(own), noise.pooled, len(own), rounds_us=())
+
+
+def _devices(rounds: Sequence[Laps]) -> list[Round]:
+    return [{index: lap.device_us for index, lap in laps.items()} for laps in rounds]
+
+
+def _host_us(laps: Sequence[Lap]) -> float | None:
+    times_us = [lap.host_us for lap in laps if lap.host_us is not None]
+    return median(times_us) if times_us else None

@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -97,8 +97,9 @@ class Worker:
         bench = self._bench(task)
         bench.make_room(task)
         contents = make_contents(task.spec, task.workload, bench.torch_device)
+        bench.peaks(task.spec.dtype)  # before page sets take the room that this needs
         arena = Arena(task, contents, make_truth(task.spec, contents))
-        floor = floor_us(task.spec, contents.requests, bench.peaks(task.spec.dtype))
+        floor = lru_cache(partial(floor_us, task.spec, contents.requests))
         return Finished(Bout(task, bench, arena, floor, self.send).outcomes())
 
     def _bench(self, request: Rehearsal | Examination | Task) -> Workbench[Any]:

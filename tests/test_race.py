@@ -5,18 +5,17 @@ from __future__ import annotations
 import itertools
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernels_bench.clock import Contestant, ContestantError, OnTurn, Probe
+from kernels_bench.clock import Contestant, ContestantError, Lap, OnTurn, Probe
 from kernels_bench.health import NO_WATCH, GpuReading, Neighbour, Reading, Watch
 from kernels_bench.host_clock import HostClock, wall_us
-from kernels_bench.race import Heat, finalists, lineup, race, warm_up
+from kernels_bench.race import Heat, Laps, finalists, lineup, race, warm_up
 from kernels_bench.rules import Rules
 from kernels_bench.standings import Kept, Promoted
 
@@ -72,14 +71,17 @@ class FakeClock:
     """Shows what it is told, and notes in which order contestants ran."""
 
     shows: Callable[[int, int], float]
-    """Contestant and number of the round -> time of a call."""
+    """Contestant and number of the round -> the device's time of a call."""
+    host_us: Mapping[int, float] = field(default_factory=dict)
+    """Contestant -> the host's, where somebody waits for it."""
     orders: list[tuple[int, ...]] = field(default_factory=list)
 
-    def round_us(
-        self, timers: Sequence[object], order: Sequence[int], on_turn: OnTurn
-    ) -> dict[int, float]:
+    def round(self, order: Sequence[int]) -> dict[int, Lap]:
         self.orders.append(tuple(order))
-        return {index: self.shows(index, len(self.orders)) for index in order}
+        return {
+            index: Lap(self.shows(index, len(self.orders)), self.host_us.get(index))
+            for index in order
+        }
 
 
 @dataclass
@@ -110,7 +112,11 @@ def run_race(
     probes = [clock.probe(each) for each in contestants]
     pairs = zip(contestants, probes, strict=True)
     timers = [clock.ready(each, probe, rules) for each, probe in pairs]
-    return race(timers, clock, rules, NO_WATCH, random.Random(1), on_turn)
+
+    def run_round(order: Sequence[int]) -> Laps:
+        return clock.round(timers, order, on_turn)
+
+    return race(run_round, [0.0] * len(timers), rules, NO_WATCH, random.Random(1))
 
 
 def shown(times_us: Sequence[float], rules: Rules, watch: Watch = NO_WATCH) -> Heat:
@@ -118,9 +124,8 @@ def shown(times_us: Sequence[float], rules: Rules, watch: Watch = NO_WATCH) -> H
     return told(FakeClock(lambda index, _: times_us[index]), len(times_us), rules, watch)
 
 
-def told(clock: Any, contestants: int, rules: Rules, watch: Watch = NO_WATCH) -> Heat:
-    timers: list[Any] = [None] * contestants
-    return race(timers, clock, rules, watch, random.Random(1))
+def told(clock: FakeClock, contestants: int, rules: Rules, watch: Watch = NO_WATCH) -> Heat:
+    return race(clock.round, [0.0] * contestants, rules, watch, random.Random(1))
 
 
 def bound(*launches: FakeLaunch) -> Contestant:
@@ -222,6 +227,26 @@ def test_turns_are_announced_before_they_are_run() -> None:
             assert following.startswith("abc"[int(line.removeprefix("turn "))])
 
 
+def test_the_slower_side_sets_the_pace() -> None:
+    """The first two are equal on the device; what hands them over differs."""
+    device_us, host_us = (20.0, 20.0, 15.0), {0: 34.0, 1: 23.0, 2: 40.0}
+    heat = told(FakeClock(lambda index, _: device_us[index], host_us), 3, PATIENT)
+    assert heat.standing == Promoted(1)
+    incumbent, winner, behind = heat.results
+    assert (incumbent.run_us, incumbent.call_us) == pytest.approx((20.0, 34.0))
+    assert (winner.run_us, winner.call_us) == pytest.approx((20.0, 23.0))
+    assert winner.rounds_us == (20.0,) * 5
+    assert (behind.run_us, behind.call_us, behind.samples) == (pytest.approx(15.0), 40.0, 2)
+
+
+def test_a_layer_bears_its_share_of_the_plan() -> None:
+    clock = FakeClock(lambda index, _: (24.0, 20.0)[index])
+    heat = race(clock.round, [0.5, 9.0], PATIENT, NO_WATCH, random.Random(1))
+    assert isinstance(heat.standing, Kept)
+    assert heat.results[1].run_us == pytest.approx(20.0)
+    assert heat.results[1].samples == 5  # 29 over 24.5: within the screen
+
+
 def test_a_clear_race_ends_after_the_fewest_rounds() -> None:
     heat = shown([100.0, 90.0, 110.0], PATIENT)
     assert heat.standing == Promoted(1)
@@ -319,37 +344,37 @@ def test_a_win_of_five_percent_is_found() -> None:
 
 def test_the_candidates_are_run_until_the_incumbent_is_steady() -> None:
     warming = FakeClock(lambda _, number: 100.0 + 50.0 / number**2)
-    timers: list[Any] = [None] * 2
-    warm_up(timers, warming, replace(PATIENT, warm_seconds=0.0, max_warm_seconds=60.0), print)
+    warm_up(warming.round, 2, replace(PATIENT, warm_seconds=0.0, max_warm_seconds=60.0))
     assert len(warming.orders) == 7  # rounds 5 to 7 are the first three within 1 %
     assert all(order == (0, 1) for order in warming.orders)
 
 
 def test_a_clock_that_never_is_steady_ends_the_warming_up() -> None:
     restless = FakeClock(lambda _, number: 100.0 + 50.0 * (number % 2))
-    timers: list[Any] = [None]
-    warm_up(timers, restless, replace(PATIENT, max_warm_seconds=0.01), print)
+    warm_up(restless.round, 1, replace(PATIENT, max_warm_seconds=0.01))
     assert len(restless.orders) >= 1
 
 
 def test_a_steady_clock_is_warmed_up_for_a_while_all_the_same() -> None:
     steady = FakeClock(lambda *_: 100.0)
-    timers: list[Any] = [None]
-    warm_up(timers, steady, replace(PATIENT, warm_seconds=0.01, max_warm_seconds=60.0), print)
+    warm_up(steady.round, 1, replace(PATIENT, warm_seconds=0.01, max_warm_seconds=60.0))
     assert len(steady.orders) > 3
 
 
-def test_every_page_set_is_planned_once_before_the_first_run() -> None:
+def test_every_page_set_is_planned_before_the_first_run() -> None:
     log: list[str] = []
     run_race([contestant("a", log, page_sets=3)], FakeBlocks(), FIXED)
-    assert log[:4] == ["a0 plan", "a1 plan", "a2 plan", "a0 run"]
-    assert sum(line.endswith("plan") for line in log) == 3
+    first_run = log.index("a0 run")
+    assert log[:3] == ["a0 plan", "a1 plan", "a2 plan"]
+    assert set(log[3:first_run]) == {"a0 plan"}  # its time
+    assert not any(line.endswith("plan") for line in log[first_run:])
 
 
 def test_runs_walk_through_the_page_sets_without_a_break() -> None:
     log: list[str] = []
     run_race([contestant("a", log, page_sets=3)], FakeBlocks(), replace(FIXED, block_us=500.0))
-    probed, raced = log[3:6], log[6:]
+    runs = [line for line in log if line.endswith("run")]
+    probed, raced = runs[:3], runs[3:]
     assert probed == ["a0 run"] * 3
     assert raced == [f"a{i % 3} run" for i in range(4 * 5)]
 
@@ -392,10 +417,9 @@ def test_who_cannot_be_probed_raises_by_itself(fails_at: str) -> None:
 def test_on_a_cpu_the_host_does_the_work() -> None:
     log: list[str] = []
     clock, one = HostClock(), contestant("a", log)
-    assert clock.probe(one).call_us is None
-    log.clear()
-    assert clock.plan_us(one) > 0
-    assert set(log) == {"a0 plan"}
+    probe = clock.probe(one)
+    assert probe.call_us is None
+    assert probe.plan_us > 0
     assert not clock.waits(one.plan)
     clock.deployed(one)()
     assert log[-1] == "a0 run"
@@ -403,7 +427,7 @@ def test_on_a_cpu_the_host_does_the_work() -> None:
 
 def test_the_last_page_set_is_run_again_for_the_check() -> None:
     log: list[str] = []
-    HostClock().ready(contestant("a", log, page_sets=3), Probe(100.0, None), FIXED).rerun()
+    HostClock().ready(contestant("a", log, page_sets=3), Probe(100.0, None, 0.0), FIXED).rerun()
     assert log == ["a2 run"]
 
 

@@ -1,0 +1,53 @@
+"""From the first check to the last, in this process, with torch's own attention on the CPU."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+import torch
+from bench_tasks import DEVICE, task
+
+from kernels_bench.arena import Arena
+from kernels_bench.batch import make_contents
+from kernels_bench.bout import Bout
+from kernels_bench.floor import Peaks, floor_us
+from kernels_bench.gate import make_truth
+from kernels_bench.health import NO_WATCH
+from kernels_bench.host_clock import HostClock
+from kernels_bench.spec import Outcome, Timed, Wrong
+from kernels_bench.workbench import Workbench
+
+A_BYTE_A_SECOND, AT_ONCE = Peaks(1.0, 1.0), Peaks(1e30, 1e30)
+
+
+def outcome_with(measured: list[Peaks], monkeypatch: pytest.MonkeyPatch) -> Outcome:
+    """Of torch_sdpa, on a device whose peaks are measured as these, one after the other."""
+    monkeypatch.setattr("kernels_bench.workbench.measure_peaks", lambda *_: measured.pop(0))
+    asked = task("torch_sdpa")
+    contents = make_contents(asked.spec, asked.workload, torch.device("cpu"))
+    arena = Arena(asked, contents, make_truth(asked.spec, contents))
+    bench = Workbench(DEVICE, torch.device("cpu"), HostClock(), NO_WATCH, ())
+    floor = partial(floor_us, asked.spec, contents.requests)
+    (outcome,) = Bout(asked, bench, arena, floor, lambda _: None).outcomes()
+    assert not measured
+    return outcome
+
+
+def test_a_sound_time_needs_no_second_measurement_of_the_peaks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert isinstance(outcome_with([AT_ONCE], monkeypatch), Timed)
+
+
+def test_peaks_measured_beside_others_work_accuse_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    outcome = outcome_with([A_BYTE_A_SECOND, AT_ONCE], monkeypatch)
+    assert isinstance(outcome, Timed), outcome
+    assert outcome.floor_fraction < 1e-6
+
+
+def test_who_is_faster_than_the_device_can_be_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    outcome = outcome_with([A_BYTE_A_SECOND, A_BYTE_A_SECOND], monkeypatch)
+    assert isinstance(outcome, Wrong), outcome
+    assert outcome.check == "floor"
+    assert outcome.error > outcome.allowed == 1.1
