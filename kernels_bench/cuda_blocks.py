@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -60,13 +60,15 @@ class Overheads:
     eager_us: float
 
 
-def eager_block(contestant: Contestant, calls: int, call_us: float) -> Block:
-    """Calls from the host that walk through the page sets without a break, block after block."""
-    launches = cycle(contestant.launches)
+def eager_block(contestant: Contestant, calls: int, call_us: float, turns: Iterator[int]) -> Block:
+    """Calls from the host. All who share `turns` walk through the page sets together, block after
+    block: nobody finds in the cache what another has just read.
+    """
+    launches = contestant.launches
 
     def enqueue() -> None:
-        for launch in islice(launches, calls):
-            launch.run()
+        for turn in islice(turns, calls):
+            launches[turn % len(launches)].run()
 
     return Block(enqueue, delay_for(calls * call_us))
 

@@ -1,7 +1,7 @@
 """The clock for a GPU: blocks back to back between events, one synchronisation a round.
 
 A block is a CUDA graph of several calls where an engine would capture the phase, and otherwise the
-same calls from the host behind a delay. It walks through the page sets, and so finds a cold cache.
+same calls from the host behind a delay. They walk through the page sets, and so find a cold cache.
 ROCm's torch answers to the same names.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from statistics import median
 
 from kernels_bench.clock import Contestant, ContestantError, Lap, OnTurn, Probe
@@ -69,6 +70,7 @@ class CudaClock:
         scrubbed = _SCRUBBED_CACHES * last_level_cache_bytes
         self._scrub = torch.zeros(scrubbed // 4, device="cuda").sum
         self._overheads = measure_overheads()
+        self._turns = count()
 
     def probe(self, contestant: Contestant) -> Probe:
         """Of the first page set, eagerly; a long call is not run more often than it must be."""
@@ -89,12 +91,12 @@ class CudaClock:
 
         Raises UnfinishedError for a contestant whose work goes on behind the last event.
         """
-        calls = block_calls(probe.run_us, len(contestant.launches), contestant.is_cold, rules)
+        calls = block_calls(contestant, probe.run_us, rules)
         if contestant.captured:
             block = captured_block(contestant, calls)
         else:
             contestant.plan()
-            block = eager_block(contestant, calls, probe.call_us or 0.0)
+            block = eager_block(contestant, calls, probe.call_us or 0.0, self._turns)
         check_finished(block)  # this also uploads a graph, as its first replay does
         is_long = probe.run_us * calls > _UNOPENED_US
         return CudaTimer(contestant, block, calls, is_long, rules.apart)
@@ -149,10 +151,12 @@ class CudaClock:
         return Lap(device_us, None if captured else marks.host_us / timer.calls)
 
 
-def block_calls(estimate_us: float, page_sets: int, is_cold: bool, rules: Rules) -> int:
-    """How many calls make a block. It walks through every page set; where those do not fill the
-    cache three times, each may be used only once.
+def block_calls(contestant: Contestant, estimate_us: float, rules: Rules) -> int:
+    """How many calls make a block. A graph walks through every page set, since it begins anew with
+    each replay; where those do not fill the cache three times, each may be used only once.
     """
-    most = rules.max_calls if is_cold else min(page_sets, rules.max_calls)
+    page_sets = len(contestant.launches)
+    least = page_sets if contestant.captured else 1
+    most = rules.max_calls if contestant.is_cold else min(page_sets, rules.max_calls)
     wanted = math.ceil(rules.block_us / max(estimate_us, 1e-3))
-    return max(1, min(max(wanted, page_sets), most))
+    return max(1, min(max(wanted, least), most))

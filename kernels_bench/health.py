@@ -8,7 +8,7 @@ numbers are for the GPU as an engine will find it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import PurePath
 from statistics import median
@@ -123,6 +123,11 @@ def disturbed(before: Reading, after: Reading) -> str | None:
             return _cpu_taken_text(taken) if taken > _CPU_TAKEN else None
         case _:
             return None
+
+
+def idle(reading: Reading) -> Reading:
+    """As of a device without work, whose clock says nothing of a round to come."""
+    return replace(reading, clock_mhz=None) if isinstance(reading, GpuReading) else reading
 
 
 def verdict(readings: Sequence[Reading], voided_rounds: int, others: Sequence[Neighbour]) -> Health:

@@ -16,7 +16,7 @@ from statistics import median
 from typing import TypeAlias
 
 from kernels_bench.clock import Lap
-from kernels_bench.health import Reading, Watch, disturbed
+from kernels_bench.health import Reading, Watch, disturbed, idle
 from kernels_bench.rules import Rules
 from kernels_bench.standings import Noise, Round, Standing, Undecided, log_ratio, noise_of, standing
 
@@ -145,7 +145,7 @@ class _Track:
         self._last: tuple[int, ...] = ()
         """The order to be reversed next; none, where the next one is drawn."""
         self.voided = 0
-        self.readings = [watch.read()]
+        self.readings = [idle(watch.read())]
 
     def round(self, alive: Sequence[int], max_voided: int) -> Laps:
         while True:

@@ -53,8 +53,8 @@ class Rules:
 
 
 CPU_RULES = Rules()
-# Hopeless at 1.5: first readings of 150 us or more were 12 % below to 6 % above the times of the race
-# (one H100, 10 workloads, 4 repeats).
+# Hopeless at 1.5: first readings of 150 us or more were 12 % below to 6 % above what the race then
+# said (one H100, 10 workloads, 4 repeats).
 # Blocks of 1 ms: a replay costs about 15 us whatever it holds, 1.5 % even before it is subtracted
 # (one H100, driver 580).
 GPU_RULES = Rules(block_us=1_000.0, max_calls=48, seconds=1.0, hopeless=1.5)

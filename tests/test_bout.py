@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import TYPE_CHECKING
 
-import pytest
 import torch
 from bench_tasks import DEVICE, task
 
@@ -17,6 +17,9 @@ from kernels_bench.health import NO_WATCH
 from kernels_bench.host_clock import HostClock
 from kernels_bench.spec import Outcome, Timed, Wrong
 from kernels_bench.workbench import Workbench
+
+if TYPE_CHECKING:
+    import pytest
 
 A_BYTE_A_SECOND, AT_ONCE = Peaks(1.0, 1.0), Peaks(1e30, 1e30)
 

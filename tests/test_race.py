@@ -311,7 +311,8 @@ def test_one_alone_runs_the_fewest_rounds_and_no_screen() -> None:
 )
 def test_a_round_in_which_the_clock_moved_is_run_again(clocks_mhz: list[int], voided: int) -> None:
     clock = FakeClock(lambda index, _: (100.0, 50.0)[index])
-    heat = told(clock, 2, EVERYBODY, FakeWatch(clocks_mhz))
+    idle_mhz = 345
+    heat = told(clock, 2, EVERYBODY, FakeWatch([idle_mhz, *clocks_mhz]))
     assert heat.voided_rounds == voided
     assert heat.results[1].samples == 4
     assert len(clock.orders) == 2 + 4 + voided
@@ -320,7 +321,7 @@ def test_a_round_in_which_the_clock_moved_is_run_again(clocks_mhz: list[int], vo
 
 def test_what_a_voided_round_showed_is_forgotten() -> None:
     clock = FakeClock(lambda _, number: 1e9 if number == 3 else 100.0)
-    heat = told(clock, 2, FIXED, FakeWatch([1980, 1980, 1980, 1000, 1000]))
+    heat = told(clock, 2, FIXED, FakeWatch([345, 1980, 1980, 1000, 1000]))
     assert heat.voided_rounds == 1
     assert heat.results[0].rounds_us == (100.0,) * 4
 
