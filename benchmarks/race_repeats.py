@@ -31,6 +31,7 @@ from kernels_bench.devices import find_device
 from kernels_bench.grid import Effort, Limits, make_grid
 
 NOT_RACED = frozenset({"torch_sdpa", "torch_flex"})
+STACK = ("nvidia-driver", "torch", "triton", "vllm", "flashinfer-python", "cuda")
 CLEAR_GAP = 0.03
 QUICK_REPEATS = 4
 
@@ -53,7 +54,9 @@ def main() -> None:
                 {
                     "model": model,
                     "device": situation.found.device.name,
-                    "stack": dict(situation.stack),
+                    "stack": {
+                        name: situation.stack[name] for name in STACK if name in situation.stack
+                    },
                     "ready_s": ready_s,
                 }
             )
@@ -159,8 +162,7 @@ def print_table(rows: list[dict[str, Any]]) -> None:
 
 
 def print_head(head: dict[str, Any], rows: list[dict[str, Any]]) -> None:
-    names = ("nvidia-driver", "torch", "triton", "vllm", "flashinfer-python", "cuda")
-    versions = ", ".join(f"{name} {head['stack'][name]}" for name in names if name in head["stack"])
+    versions = ", ".join(f"{name} {version}" for name, version in head["stack"].items())
     totals: dict[str, dict[int, float]] = {"full": {}, "quick": {}}
     for row in rows:
         of_repeat = totals[row["effort"]]

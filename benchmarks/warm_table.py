@@ -155,9 +155,7 @@ def print_run(first: Run, second: Run | None) -> None:
         print(f"Run {number}: {run.why}.  ")
     if second is not None:
         print(f"\n{agreement(first, second)}")
-    print(
-        "\nMicroseconds of one layer in run 1, ± the robust spread of the ratios to the default.\n"
-    )
+    print("\nMicroseconds of one layer in run 1, ± the robust spread of paired ratios.\n")
     print_times(first, second)
     for where, row in first.rows.items():
         for name, found in row.items():
