@@ -32,7 +32,8 @@ class Result:
 
     run_us: float
     """Median of the device's time of a call; for a challenger the incumbent's median times the
-    median paired ratio."""
+    median paired ratio.
+    """
     call_us: float | None
     """Median of the host's time of a call, where somebody waits for that."""
     noise: float
@@ -135,12 +136,7 @@ def race(
 class _Track:
     """Runs one round after the other, and throws away those that were disturbed."""
 
-    def __init__(
-        self,
-        run: RunRound,
-        watch: Watch,
-        order_of: random.Random,
-    ) -> None:
+    def __init__(self, run: RunRound, watch: Watch, order_of: random.Random) -> None:
         self._run, self._watch, self._order_of = run, watch, order_of
         self._last: tuple[int, ...] = ()
         """The order to be reversed next; none, where the next one is drawn."""
@@ -179,8 +175,8 @@ def _result(index: int, screen: Sequence[Laps], ran: Sequence[Laps], noise: Nois
         run_us = base_us * math.exp(log_ratio(_devices(ran), index, 0))
         rounds_us = tuple(lap.device_us for lap in own)
         return Result(run_us, _host_us(own), noise.of(index), len(own), rounds_us)
-    run_us = base_us * math.exp(log_ratio(_devices(screen), index, 0))
     own = [laps[index] for laps in screen]
+    run_us = base_us * math.exp(log_ratio(_devices(screen), index, 0))
     return Result(run_us, _host_us(own), noise.pooled, len(own), rounds_us=())
 
 
