@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from autotune.incumbents import rank
 from autotune.reasons import explain, explain_kept, over, passed_over, waiting
+from kernels_bench.clock import Lap
 from kernels_bench.spec import Outcome, Pages, Timed
 from kernels_bench.standings import (
     CONFIDENCE,
@@ -170,10 +171,8 @@ def _costs(evidence: Sequence[Evidence]) -> _Costs:
 
 
 def _layer_us(outcome: Timed) -> float:
-    """Of a layer as an engine runs it: a graph spares the host, and else the slower side sets the
-    pace.
-    """
-    return outcome.gpu_us if outcome.is_captured else max(outcome.gpu_us, outcome.call_us)
+    """Of a layer as an engine runs it, which is what was raced."""
+    return Lap(outcome.gpu_us, None if outcome.is_captured else outcome.call_us).us
 
 
 def _relative_error(outcome: Timed) -> float:

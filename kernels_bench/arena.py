@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from kernels_bench.batch import Batch, Contents, make_batches
 from kernels_bench.binding import prepared
 from kernels_bench.candidates import Entrant
-from kernels_bench.capture import engines_capture, is_captured
+from kernels_bench.capture import is_captured, table_tokens
 from kernels_bench.clock import Clock, Contestant, Probe, TimerT
 from kernels_bench.failures import failure
 from kernels_bench.floor import kv_bytes_seen
@@ -74,8 +74,7 @@ class Arena:
         """Batches of one pool, which every candidate with these pages shares."""
         task = self._task
         if pages not in self._batches:
-            is_wide = engines_capture(task.device, task.workload.phase)
-            longest = task.max_model_len if is_wide else 0
+            longest = table_tokens(task.device, task.workload.phase, task.max_model_len)
             self._batches[pages] = make_batches(
                 task.spec, self._contents, pages, self._page_sets, longest
             )

@@ -10,18 +10,17 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from kernels_bench.method import SEED
 from kernels_bench.pool import Pool, make_pool, page_counts
 from kernels_bench.spec import AttentionSpec, Pages
+from kernels_bench.workload import Request, Workload, first_tokens
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from kernels_bench.workload import Request, Workload
 
 _DRAWN_AT_ONCE = 1 << 26
 """Numbers, so that a long context costs no second copy in fp32: 256 MiB."""
@@ -118,7 +117,7 @@ def make_batches(
     A row of the block table holds `longest_tokens` or the longest request, whichever is more.
     """
     counts = page_counts(contents.requests, pages)
-    columns = max(*counts, math.ceil(longest_tokens / pages.size))
+    columns = max(*counts, pages.count_for(longest_tokens))
     pool = make_pool(contents, count * sum(counts), pages)
     page_sets = pool.free.view(count, -1)
     pool.write(contents, page_sets)
@@ -161,7 +160,7 @@ def lens_and_starts(requests: Sequence[Request], padded_rows: int = 0) -> tuple[
     import torch
 
     totals = [request.total_tokens for request in requests] + [0] * padded_rows
-    starts = [0, *accumulate(request.new_tokens for request in requests)]
+    starts = first_tokens(requests)
     starts += starts[-1:] * padded_rows
     return torch.tensor(totals, dtype=torch.int32), torch.tensor(starts, dtype=torch.int32)
 

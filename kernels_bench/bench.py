@@ -86,7 +86,7 @@ class Bench:
                 continue
             # What is compiled only has to be loaded, and no deadline for compiling leaves it out.
             until = None if isinstance(before, Rehearsed) else deadline
-            loaded = self._rehearse_here(rehearsal, until)
+            loaded = self._rehearse_in(self._own_child(), rehearsal, until)
             if isinstance(before, Rehearsed) and isinstance(loaded, Rehearsed):
                 # What it took at first is what a cold start pays.
                 loaded = replace(loaded, seconds=max(before.seconds, loaded.seconds))
@@ -140,14 +140,6 @@ class Bench:
                     raise _nonsense(other, type(request).__name__)
         return expected(tuple(outcomes[index] for index in range(len(request.entrants))))
 
-    def _rehearse_here(self, rehearsal: Rehearsal, deadline: float | None) -> Readiness:
-        child = self._child or Child()
-        self._child = child
-        answer = self._rehearse_in(child, rehearsal, deadline)
-        if child.is_dead:
-            self._child = None
-        return answer
-
     def _rehearse_in(self, child: Child, rehearsal: Rehearsal, deadline: float | None) -> Readiness:
         """The deadline of a variant counts from here, however often it speaks meanwhile."""
         compile_s = self._patience.compile_s
@@ -170,12 +162,13 @@ class Bench:
     def _ask(
         self, request: Request, deadline: float | None, on_step: OnStep
     ) -> Event | OutOfTime | Died:
-        child = self._child or Child()
-        self._child = child
-        answer = child.ask(request, self._patience.hang_s, deadline, on_step)
-        if child.is_dead:
-            self._child = None
-        return answer
+        return self._own_child().ask(request, self._patience.hang_s, deadline, on_step)
+
+    def _own_child(self) -> Child:
+        """The process that measures; another one where that died."""
+        if self._child is None or self._child.is_dead:
+            self._child = Child()
+        return self._child
 
 
 def _nonsense(answer: object, asked: str) -> WorkerError:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from kernels_bench.spec import AttentionSpec
+from kernels_bench.workload import first_tokens
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -86,7 +86,7 @@ def _block(contents: Contents, parts: Sequence[Part]) -> Block:
     import torch
 
     requests = contents.requests
-    firsts = [0, *accumulate(request.new_tokens for request in requests)]
+    firsts = first_tokens(requests)
     cached = [request.total_tokens - request.new_tokens for request in requests]
     chosen = torch.tensor([list(part.chosen) for part in parts])
     columns = [(firsts[p.request], cached[p.request], p.first_place) for p in parts]

@@ -15,6 +15,13 @@ def engines_capture(device: Device, phase: Phase) -> bool:
     return device.kind != "cpu" and phase in UNIFORM_PHASES
 
 
+def table_tokens(device: Device, phase: Phase, max_model_len: int) -> int:
+    """The longest context that a block table has room for: the engine's own where it puts attention
+    into a graph; otherwise 0, and the table is as wide as its longest request.
+    """
+    return max_model_len if engines_capture(device, phase) else 0
+
+
 def is_captured(device: Device, variant: Variant, phase: Phase) -> bool:
     """Whether a graph holds the call, with the engine's longest context as its maximum."""
     return engines_capture(device, phase) and phase in variant.graph_phases

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from kernels_bench.clock import Contestant
 
-CYCLES_PER_US = 2_000
+_CYCLES_PER_US = 2_000
 """Of the fastest clock among today's GPUs: a slower one is only delayed for longer."""
 _LONGEST_DELAY_US = 50_000.0
 _HOST_SAMPLES = 3
@@ -114,6 +114,13 @@ def _capture(act: Callable[[], object]) -> torch.cuda.CUDAGraph:
     return graph
 
 
+def keep_busy(us: float) -> None:
+    """Queue work of at least so long, and of nobody."""
+    import torch
+
+    torch.cuda._sleep(int(us * _CYCLES_PER_US))  # type: ignore[no-untyped-call]
+
+
 def mark(block: Block) -> Marks:
     """Enqueue a block between two events."""
     import torch
@@ -121,8 +128,7 @@ def mark(block: Block) -> Marks:
     start = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
     end = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
     if block.delay_us:
-        cycles = int(min(block.delay_us, _LONGEST_DELAY_US) * CYCLES_PER_US)
-        torch.cuda._sleep(cycles)  # type: ignore[no-untyped-call]
+        keep_busy(min(block.delay_us, _LONGEST_DELAY_US))
     start.record()
     enqueued_us = wall_us([block.enqueue])
     end.record()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from kernels_bench.cuda_blocks import CYCLES_PER_US, Block, mark
+from kernels_bench.cuda_blocks import Block, keep_busy, mark
 from kernels_bench.host_clock import wall_us
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def waits_for_the_device(act: Callable[[], object]) -> bool:
     if own_us < _SYNCHRONISING_US:
         return False
     torch.cuda.synchronize()
-    torch.cuda._sleep(int(_WAIT_US * CYCLES_PER_US))  # type: ignore[no-untyped-call]
+    keep_busy(_WAIT_US)
     behind_us = wall_us([act])
     torch.cuda.synchronize()
     return behind_us > own_us + _WAIT_US / 2

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from kernels_bench.binding import prepared
 from kernels_bench.candidates import Entrant
-from kernels_bench.capture import engines_capture, is_captured
+from kernels_bench.capture import is_captured, table_tokens
 from kernels_bench.clock import Contestant
 from kernels_bench.failures import failure
 from kernels_bench.messages import Examination, Passed
@@ -23,8 +23,7 @@ class Examiner:
 
     def __init__(self, examination: Examination, bench: Workbench[Any]) -> None:
         self._examination, self._bench = examination, bench
-        is_wide = engines_capture(examination.device, examination.phase)
-        longest = examination.max_model_len if is_wide else 0
+        longest = table_tokens(examination.device, examination.phase, examination.max_model_len)
         trial = Trial(examination.spec, examination.phase, bench.torch_device, longest)
         # Candidates with the same pages stand on the same stage, one after the other.
         self._stage_of = lru_cache(partial(trial.bind, max_seq_len=examination.max_model_len))

@@ -8,19 +8,18 @@ tokens.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from kernels_bench.reference import reference_pair
 from kernels_bench.sample import Stretch, sample
 from kernels_bench.spec import AttentionSpec, Wrong
+from kernels_bench.workload import Request, first_tokens
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
     from kernels_bench.batch import Contents
-    from kernels_bench.workload import Request
 
 ERROR_RATIO = 3.0
 """A candidate may be this many times worse than the yardstick. FlashAttention's own tests allow
@@ -141,7 +140,7 @@ def _places(
 ) -> Places:
     import torch
 
-    firsts = [0, *accumulate(request.new_tokens for request in requests)]
+    firsts = first_tokens(requests)
     rows = [
         (firsts[stretch.request] + token, stretch.request, index)
         for index, stretch in enumerate(stretches)

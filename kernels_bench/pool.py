@@ -86,7 +86,7 @@ def make_pool(contents: Contents, num_pages: int, pages: Pages) -> Pool:
 
 def page_counts(requests: Sequence[Request], pages: Pages) -> tuple[int, ...]:
     """How many pages each request owns."""
-    return tuple(-(-request.total_tokens // pages.size) for request in requests)
+    return tuple(pages.count_for(request.total_tokens) for request in requests)
 
 
 def _empty(like: Tensor, num_pages: int, pages: Pages) -> Tensor:

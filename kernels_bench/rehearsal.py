@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from kernels_bench.batch import Batch, lens_and_starts, make_batches, make_contents
 from kernels_bench.binding import prepared
-from kernels_bench.capture import engines_capture
+from kernels_bench.capture import table_tokens
 from kernels_bench.failures import failure
 from kernels_bench.messages import Rehearsal, Rehearsed
 from kernels_bench.method import SEED
@@ -38,8 +38,7 @@ def rehearse(
     most_bytes = memory.held_bytes(entrant.backend)
     shared = shared_pages(spec, entrant.pages, torch_device)
     for workload in rehearsal.workloads:
-        is_wide = engines_capture(rehearsal.device, workload.phase)
-        longest = rehearsal.max_model_len if is_wide else 0
+        longest = table_tokens(rehearsal.device, workload.phase, rehearsal.max_model_len)
         batch = stand_in(shared, workload, longest)
         with memory.of(entrant.backend) as used:
             failed = _run_once(entrant, spec, batch, memory)
@@ -78,7 +77,7 @@ def stand_in(shared: Batch, workload: Workload, longest_tokens: int) -> Batch:
     device = shared.query.device
     requests = workload.requests(SEED)
     lens, starts = lens_and_starts(requests)
-    columns = -(-max(int(lens.max()), longest_tokens) // shared.pages.size)
+    columns = shared.pages.count_for(max(int(lens.max()), longest_tokens))
     own = shared.block_table[0]
     table = own.repeat(-(-len(requests) * columns // len(own)))[: len(requests) * columns]
     query = shared.query.repeat(int(starts[-1]), 1, 1)

@@ -144,6 +144,10 @@ class Pages:
     layout: Layout = "NHD"
     """NHD is [pages, size, heads, dim]; HND is [pages, heads, size, dim]."""
 
+    def count_for(self, tokens: int) -> int:
+        """How many pages so many tokens take."""
+        return -(-tokens // self.size)
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -185,7 +189,7 @@ class Timed:
     plan_us: float
     """Host time once a step."""
     noise: float
-    """Relative spread, in one round, of the ratio between two candidates."""
+    """Relative spread, in one round, of the ratio between the costs of two candidates."""
     samples: int
     floor_fraction: float
     """Physical floor / gpu_us; above 1 is a broken measurement."""
@@ -199,7 +203,7 @@ class Timed:
     workspace_bytes: int | None = None
     """Device memory that the candidate takes beside the batch; None where nobody counts (a CPU)."""
     rounds_us: tuple[float, ...] = ()
-    """Time of a layer, round by round from the first; none where the screen sent it home."""
+    """The device's time of a layer, round by round from the first; none where it was sent home."""
     health: Health = Health()
 
 

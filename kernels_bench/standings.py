@@ -1,6 +1,6 @@
 """What the rounds so far say: who is out, who has won. Pure; the first contestant is the incumbent.
 
-All that counts are ratios of times inside a round, as logarithms: a clock that drifts moves the
+All that counts are ratios of costs inside a round, as logarithms: a clock that drifts moves the
 times of everybody alike, and cancels.
 """
 
@@ -36,7 +36,7 @@ on. The usual sqrt(n / (n - 1)) leaves them 17 % short at n = 5, since one of fi
 _PROMOTED = math.log1p(-PROMOTION_MARGIN)
 
 Round: TypeAlias = Mapping[int, float]
-"""Contestant -> time of a call, of those who took part."""
+"""Contestant -> what a layer costs, of those who took part."""
 
 
 @dataclass(frozen=True)

@@ -126,7 +126,7 @@ class Trial:
         self._questions = _questions(spec, phase, torch_device, longest_tokens)
 
     def bind(self, pages: Pages, max_seq_len: int, with_padding: bool = True) -> Stage:
-        """Page every scene into its own pages of one pool, and show the first.
+        """Page every scene into its own pages of one pool; the batch holds the first.
 
         Without padding for a candidate that no engine replays from a graph in this phase.
         """
@@ -136,7 +136,7 @@ class Trial:
         asked = [question.contents.requests for question in self._questions]
         counts = [page_counts(requests, pages) for requests in asked]
         longest = max(request.total_tokens for requests in asked for request in requests)
-        columns = -(-max(longest, self._longest_tokens) // pages.size)
+        columns = pages.count_for(max(longest, self._longest_tokens))
         pool = make_pool(first, sum(map(sum, counts)), pages)
         shares = torch.split(pool.free, [sum(each) for each in counts])
         scenes = [
@@ -149,9 +149,7 @@ class Trial:
         table = scenes[0].block_table.clone()
         batch = bind(self._spec, own_query, pool, table, empty_output(self._spec, first))
         batch.max_seq_len = max(longest, max_seq_len)
-        stage = Stage(batch, (*scenes, again))
-        stage.show(stage.scenes[0])
-        return stage
+        return Stage(batch, (*scenes, again))
 
 
 def run_trial(stage: Stage, launch: Launch, call: Callable[[], object]) -> Wrong | None:

@@ -11,7 +11,9 @@ from __future__ import annotations
 import math
 import random
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from statistics import NormalDist
 
 from kernels_bench.errors import WorkloadError
@@ -35,6 +37,11 @@ class Request:
     new_tokens: int
     total_tokens: int
     """Cached and new."""
+
+
+def first_tokens(requests: Sequence[Request]) -> list[int]:
+    """Where each request's new tokens begin in a batch, and where the last one's end."""
+    return [0, *accumulate(request.new_tokens for request in requests)]
 
 
 @dataclass(frozen=True)

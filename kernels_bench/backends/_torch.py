@@ -27,7 +27,7 @@ class GatheredBatch:
 
     def __init__(self, batch: PagedBatch) -> None:
         self._batch = batch
-        per_row = -(-int(batch.seq_lens_cpu.max()) // batch.pages.size)
+        per_row = batch.pages.count_for(int(batch.seq_lens_cpu.max()))
         self._block_table = batch.block_table[:, :per_row]  # an engine's table is wider
         self.num_keys = per_row * batch.pages.size
 

@@ -113,7 +113,7 @@ class _PerRequest:
         import torch
 
         spec, batch, new = self.spec, self.batch, last - first
-        pages = -(-total // batch.pages.size)
+        pages = batch.pages.count_for(total)
         restricted = (
             spec.sliding_window is not None
             or spec.attention_chunk is not None
