@@ -2,164 +2,196 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from autotune import records
-from autotune._store import StoredDecision, find_decisions
-from autotune.decision import Choice, Decision, State, with_runner_up
-from autotune.elsewhere import Elsewhere, stack_under
-from autotune.errors import UsageError
-from autotune.incumbents import default_order
+from autotune._store import (
+    CacheError,
+    StoredDecision,
+    find_decisions,
+    list_decisions,
+)
+from autotune.announce import announce
+from autotune.decision import Choice, Decision
+from autotune.elsewhere import Elsewhere
+from autotune.errors import LockError, ProfileError, UsageError
 from autotune.keys import device_key
-from autotune.policy import Candidate
-from autotune.today import Asked, first_able, reason_texts, variant_today, why_not
-from kernels_bench.backends import find_backend, find_backends
-from kernels_bench.method import METHOD
-from kernels_bench.spec import Stack, Variant
+from autotune.kin import kinship
+from autotune.override import Refused, Taken, check, cost_text, wanted
+from autotune.pinned import pinned
+from autotune.profiles import Profile, find_profile
+from autotune.remembered import Answer, Unusable, joined, take
+from autotune.replay import Rules, record_of, redecide
+from autotune.today import Asked
+from autotune.unmeasured import by_default, miss_text, unmeasured
+from kernels_bench.backends import find_backend
+
+_log = logging.getLogger("autotune")
 
 
 def choose(asked: Asked, cache_file: Path) -> Choice:
-    """Answer from the override, the cache, or the default, in this order.
+    """Answer from the override, the lock, the cache, or the default, in this order, and log it.
 
-    Raises CacheError where the file cannot be read, and UsageError for a strict override.
+    Raises CacheError where the file cannot be read, and UsageError or LockError for an override or
+    a lock that cannot be followed, under `strict`.
     """
-    choice = _answer(asked, cache_file)
-    if isinstance(asked.found, Elsewhere):
-        return replace(choice, why=f"{asked.found.note}; {choice.why}")
+    choice = answer(asked, cache_file)
+    if asked.settings.mode != "off":
+        announce(choice, _log)
     return choice
 
 
+def answer(asked: Asked, cache_file: Path) -> Choice:
+    """As `choose`, without a word in the log."""
+    choice = _answer(asked, cache_file)
+    if isinstance(asked.found, Elsewhere):
+        choice = replace(choice, why=f"{asked.found.note}; {choice.why}")
+    return replace(choice, is_observed=asked.settings.mode == "observe")
+
+
 def _answer(asked: Asked, cache_file: Path) -> Choice:
-    notes: list[str] = []
-    if asked.settings.backend is not None:
-        match _override(asked, asked.settings.backend):
-            case Choice() as choice:
-                return choice
-            case str() as refusal if asked.strict:
-                raise UsageError(refusal)
-            case str() as refusal:
-                notes.append(refusal)
-    choice = _from_cache(asked, find_decisions(cache_file, asked.question.text))
-    return replace(choice, why="; ".join([*notes, choice.why]))
+    if asked.settings.mode == "off":
+        return by_default(asked, "AUTOTUNE_MODE=off")
+    notes: list[str] = [*_unknown_names(asked)]
+    for each in wanted(asked):
+        match check(asked, each):
+            case Taken() as taken:
+                return joined(notes, _overridden(asked, taken, cache_file))
+            case Refused(why) if asked.strict:
+                raise UsageError(why)
+            case Refused(why):
+                notes.append(why)
+    if invariant := _invariance(asked):
+        return joined([*notes, invariant], by_default(asked, "the engine's own rule"))
+    return joined(notes, _automatic(asked, cache_file))
 
 
-def _from_cache(asked: Asked, stored: Iterable[StoredDecision]) -> Choice:
-    """What is stored for this part, or else the default and why."""
-    mine = [s for s in stored if s.decision.device_key == device_key(asked.found.device)]
-    if remembered := _remembered(asked, mine):
-        return remembered
-    if mine:
-        why = "nobody who was measured can run {0} any more; run autotune warm {0}"
-        return _default(asked, why.format(asked.where))
-    return _default(asked, _miss(asked, {s.device.name for s in stored}))
+def _automatic(asked: Asked, cache_file: Path) -> Choice:
+    """What measurements say, whatever the user named."""
+    lock = pinned(asked)
+    asked = replace(asked, denied=lock.deny)
+    notes = list(lock.notes)
+    match take(asked, lock.answers):
+        case Choice() as choice:
+            return joined(notes, replace(choice, why=f"{lock.where}: {choice.why}"))
+        case Unusable(why):
+            notes.append(f"{lock.where}: {why}")
+    match _from_cache(asked, cache_file):
+        case Choice() as choice:
+            return joined(notes, choice)
+        case Unusable(why):
+            notes.append(why)
+            return joined(notes, by_default(asked, f"run autotune warm {asked.where}"))
+    return joined(notes, by_default(asked, miss_text(asked, cache_file)))
 
 
-def _remembered(asked: Asked, mine: Iterable[StoredDecision]) -> Choice | None:
-    """A decision that is stored for this part, checked against what is installed today."""
-    decisions = [d for s in mine if (d := records.decision_of(s)) is not None]
-    if not decisions:
-        return None
-    # Of these names alone: a start needs no list of everything that is installed.
-    stack = stack_under(asked.found, {name for each in decisions for name in each.versions})
-    drifts = [(each, _drift(each, asked, stack)) for each in decisions]
-    newest = drifts[0]
-    decision, drift = next((pair for pair in drifts if not pair[1]), newest)
-    state: State = "drifted" if drift else "exact"
-    refusals: list[str] = []
-    for candidate in (decision.winner, *(r.candidate for r in decision.runners_up)):
-        match variant_today(asked, candidate, stack):
-            case Variant() as variant:
-                taken = decision
-                if candidate != decision.winner:
-                    taken = with_runner_up(decision, candidate)
-                why = "; ".join([*drift, *refusals, taken.why])
-                return _choice(asked, state, candidate, variant, why, taken)
-            case refusal:
-                refusals.append(f"{candidate.label} {_lost(asked)} ({refusal})")
+def _from_cache(asked: Asked, cache_file: Path) -> Choice | Unusable | None:
+    """What is stored for this question, or what its measurements say to it."""
+    answers = _answers(asked, find_decisions(cache_file, asked.question.text))
+    own = [each for each in answers if not each.kinship]
+    return take(asked, own or _decided_now(asked, cache_file) or answers)
+
+
+def _answers(asked: Asked, stored: Iterable[StoredDecision]) -> list[Answer]:
+    """Of this part and of sister parts, without what is damaged."""
+    found = []
+    for each in stored:
+        device = records.device_of(each.device)
+        is_same = each.decision.device_key == device_key(asked.found.device)
+        kin = () if is_same else kinship(asked.found.device, device, asked.settings.aliases)
+        decision = records.decision_of(each) if is_same or kin else None
+        if decision is not None:
+            found.append(Answer(decision, "cache", kin))
+    return found
+
+
+def _decided_now(asked: Asked, cache_file: Path) -> list[Answer]:
+    """Measurements that answered another profile or engine answer this one too."""
+    profile = _profile(asked)
+    if profile is None or not asked.question.model.specs:
+        return []
+    rules = Rules(asked.question.engine, profile, asked.settings.disabled | asked.denied)
+    found: dict[str, Answer] = {}
+    for each in list_decisions(cache_file):
+        if each.decision.versions in found or not _is_sibling(asked, each):
+            continue
+        record = record_of(cache_file, each, asked.question.text)
+        decision = None if record is None else redecide(record, rules)
+        if isinstance(decision, Decision):
+            found[each.decision.versions] = Answer(decision, "evidence")
+    return [*found.values()]
+
+
+def _is_sibling(asked: Asked, stored: StoredDecision) -> bool:
+    """Whether its measurements hold everyone whom this question is about."""
+    row = stored.decision
+    if row.device_key != device_key(asked.found.device):
+        return False
+    if row.engine not in ("any", asked.question.engine):
+        return False
+    same = replace(asked.question, engine=row.engine, profile=row.profile)
+    return same.text == row.question
+
+
+def _profile(asked: Asked) -> Profile | None:
+    """The profile of the question, where it is one that can be found."""
+    for name in (asked.question.profile, asked.settings.profile):
+        try:
+            profile = find_profile(name)
+        except ProfileError:
+            continue
+        if profile.key == asked.question.profile:
+            return profile
     return None
 
 
-def _lost(asked: Asked) -> str:
-    """A backend that was measured elsewhere may well run there without being installed here."""
-    is_elsewhere = isinstance(asked.found, Elsewhere)
-    return "cannot be taken here" if is_elsewhere else "cannot run any more"
-
-
-def _drift(decision: Decision, asked: Asked, stack: Stack) -> list[str]:
-    """What changed since the measurement, with both values."""
-    changed = [
-        f"{name} was {then or 'absent'} and is {now or 'absent'}"
-        for name, then in sorted(decision.versions.items())
-        if (now := stack.get(name)) != then
-    ]
-    if decision.method != METHOD:
-        changed.append(f"the measuring method was {decision.method} and is {METHOD}")
-    limit_w = asked.found.device.power_limit_w
-    if decision.power_limit_w != limit_w:
-        changed.append(f"the power limit was {decision.power_limit_w} W and is {limit_w} W")
-    return changed
-
-
-def _default(asked: Asked, why: str) -> Choice:
-    """What the engine would take by itself; None of ours where that is an engine's own rule."""
-    model = asked.question.model
-    if model.unsupported:
-        why = f"no backend can run {model.name}: {reason_texts(model.unsupported)}"
-    if model.unsupported or asked.question.engine != "any":
-        return _choice(asked, "default", None, None, why, None)
-    stack = stack_under(asked.found)
-    here = [n for n in default_order(asked.found.device) if find_backend(n) is not None]
-    for name in here:
-        if able := first_able(asked, name, stack):
-            return _choice(asked, "default", *able, why, None)
-    if here:
-        said = "; ".join(f"{name}: {why_not(asked, name, stack)}" for name in here)
-        why = f"no backend can run {model.name} {asked.where}: {said}"
-    return _choice(asked, "default", None, None, why, None)
-
-
-def _override(asked: Asked, name: str) -> Choice | str:
-    """The user's word, if it can run; otherwise why not, and who could."""
-    stack = stack_under(asked.found)
-    if able := first_able(asked, name, stack):
-        why = f"{name} was asked for by AUTOTUNE_BACKEND"
-        return _choice(asked, "override", *able, why, None)
-    names = [backend.name for backend in find_backends().backends]
-    can = [each for each in names if first_able(asked, each, stack)]
-    cannot = [f"{each} (cannot run {asked.where})" for each in names if each not in can]
-    known = ", ".join([*can, *cannot])
-    return f"AUTOTUNE_BACKEND={name} cannot be taken: {why_not(asked, name, stack)}; known: {known}"
-
-
-def _miss(asked: Asked, elsewhere: Iterable[str]) -> str:
-    """Why the cache has no answer, and what to do about it; `elsewhere` are other devices."""
-    names = ", ".join(sorted(elsewhere))
-    measured = f" (measured on {names})" if names else ""
-    return (
-        f"nothing is measured for {asked.question.model.name} on {asked.found.device.name}"
-        f"{measured}; autotune warm measures it {asked.where}"
+def _overridden(asked: Asked, taken: Taken, cache_file: Path) -> Choice:
+    """The user's word, and what it costs where that was measured."""
+    wanted = taken.wanted
+    why = f"{taken.candidate.backend} was asked for by {wanted.variable}"
+    warnings = []
+    if cost := cost_text(taken, _automatic_or_default(asked, cache_file)):
+        why = f"{why}; {cost}"
+        warnings.append(f"{wanted.text}: {cost}")
+    if wanted.variable == "VLLM_ATTENTION_BACKEND":
+        warnings.append(f"{wanted.text}: vLLM reads it no more; set AUTOTUNE_BACKEND instead")
+    return replace(
+        unmeasured(asked, why, taken.candidate),
+        state="override",
+        source="override",
+        engine_options=taken.variant.engine_options.get(asked.question.engine),
+        warnings=tuple(warnings),
     )
 
 
-def _choice(
-    asked: Asked,
-    state: State,
-    candidate: Candidate | None,
-    variant: Variant | None,
-    why: str,
-    decision: Decision | None,
-) -> Choice:
-    question = asked.question
-    return Choice(
-        state=state,
-        why=why,
-        engine=question.engine,
-        profile=question.profile,
-        model=question.model.name,
-        device=asked.found.device,
-        decision=decision,
-        candidate=candidate,
-        engine_options=None if variant is None else variant.engine_options.get(question.engine),
-    )
+def _automatic_or_default(asked: Asked, cache_file: Path) -> Choice:
+    """A cache that cannot be read does not stand in the way of the user's word."""
+    try:
+        return _automatic(asked, cache_file)
+    except (CacheError, LockError):
+        return by_default(asked, "")
+
+
+def _invariance(asked: Asked) -> str:
+    """Why measurements do not decide, where results must not depend on the batch; empty where they
+    may. Two backends sum in different orders, and so does one at two batch sizes.
+    """
+    if asked.settings.force:
+        return ""
+    engine = asked.question.engine
+    said = [text for name, text in asked.settings.invariant if name == engine]
+    if asked.deterministic:
+        said.append("a deterministic mode")
+    if not said:
+        return ""
+    return f"off under {' and '.join(said)}: AUTOTUNE_FORCE=1 chooses by measurements all the same"
+
+
+def _unknown_names(asked: Asked) -> Iterable[str]:
+    """A typing error must not bring back what somebody meant to be rid of."""
+    unknown = sorted(name for name in asked.settings.disabled if find_backend(name) is None)
+    if unknown:
+        yield f"AUTOTUNE_DISABLE_BACKENDS: no such backend is installed: {', '.join(unknown)}"

@@ -3,6 +3,7 @@
 AutotuneError            `kernels_bench/errors.py`
 ├── ProfileError         a traffic profile that is not known
 ├── UsageError           options or environment variables that make no sense
+├── LockError            a lock file that cannot be read, or does not fit
 ├── NoBackendError       nobody can run the model here, with every reason
 └── ModelError           a model that cannot be described
     ├── UnknownModelError    neither a preset nor a path
@@ -37,6 +38,10 @@ class ProfileError(AutotuneError):
 
 class UsageError(AutotuneError):
     """An option or an environment variable makes no sense."""
+
+
+class LockError(AutotuneError):
+    """A lock file cannot be read, or does not fit this machine."""
 
 
 class NoBackendError(AutotuneError):

@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
 
 import click
 
 from autotune import records
-from autotune._store import MeasurementRow, ModelRow, StoredDecision
+from autotune._store import MeasurementRow, StoredDecision
+from autotune.costs import Candidate, start_costs
 from autotune.decision import Decision
 from autotune.elsewhere import device_line
 from autotune.keys import spec_keys_of
-from autotune.models import ModelConfig, kinds
-from autotune.outcome_columns import captured_len_of, outcome_of
-from autotune.policy import Candidate
-from autotune.stored_json import read_pages, read_versions
+from autotune.models import kinds
+from autotune.outcome_columns import outcome_of
+from autotune.replay import candidate_of, record_with
+from autotune.stored_model import stored_model
 from autotune.table import print_table
 from autotune.text import (
+    assessment_lines,
     mebibytes_text,
     outcome_text,
     places_by_note,
     seconds_text,
     speedup_text,
-    start_costs,
     time_text,
 )
-from kernels_bench.spec import AttentionSpec, Outcome, Phase, Timed
+from kernels_bench.spec import Outcome, Phase, Timed
 
 _PHASES = [phase.value for phase in Phase]
 
@@ -42,8 +40,8 @@ def print_stored(stored: StoredDecision, rows: Sequence[MeasurementRow]) -> None
     if decision is None:
         _print_evidence(stored, rows, {})
         return
-    maximum = json.loads(stored.decision.question).get("max_model_len")
-    mine = [row for row in rows if _belongs(row, decision, maximum)]
+    record = record_with(stored, decision, rows)
+    mine = rows if record is None else record.current()
     if len(mine) < len(rows):
         count = len(rows) - len(mine)
         click.echo(f"  {count} outcomes of other versions or maxima are left out; --json has them")
@@ -61,6 +59,8 @@ def _lines(stored: StoredDecision, decision: Decision | None) -> list[str]:
     if row.speedup_vs_default is not None:
         speedup = speedup_text(row.speedup_vs_default, row.default_backend, bool(row.tie))
         lines.append(f"  {speedup}")
+    if decision is not None:
+        lines += assessment_lines(decision)
     lines += [
         f"  why: {row.why}",
         f"  for: {model.name}, tp {model.tensor_parallel}, engine {row.engine},"
@@ -97,20 +97,6 @@ def _marks(decision: Decision) -> dict[Candidate, str]:
     return {**defaults, decision.winner: "winner"}
 
 
-def _belongs(row: MeasurementRow, decision: Decision, max_model_len: object) -> bool:
-    """Whether it was measured by the method, under the versions and for the maximum decided on."""
-    try:
-        versions = read_versions(row.versions)
-    except ValueError:
-        return False
-    return (
-        row.method == decision.method
-        and versions.items() <= decision.versions.items()
-        # Only what ran inside a graph knows the engine's maximum.
-        and captured_len_of(row) in (None, max_model_len)
-    )
-
-
 @dataclass(frozen=True)
 class _Seen:
     """One stored outcome and its place."""
@@ -126,23 +112,23 @@ class _Seen:
 def _print_evidence(
     stored: StoredDecision, rows: Sequence[MeasurementRow], marks: Mapping[Candidate, str]
 ) -> None:
-    seen = _in_order(stored.model, rows)
+    seen = _in_order(stored, rows)
     _print_starts(seen)
     _print_times(seen, marks)
     _print_others(seen)
     _print_health(seen)
 
 
-def _in_order(model: ModelRow, rows: Sequence[MeasurementRow]) -> list[_Seen]:
+def _in_order(stored: StoredDecision, rows: Sequence[MeasurementRow]) -> list[_Seen]:
     """By kind of layer, phase and workload; workloads as they were first measured."""
-    names = _kinds(model)
+    names = _kinds(stored)
     order = list(names.values())
     seen = [
         _Seen(
             names[row.spec_key],
             row.phase,
             row.workload or "",
-            Candidate(row.backend, row.variant, read_pages(row.page_size, row.page_layout)),
+            candidate_of(row),
             outcome,
         )
         for row in rows
@@ -238,18 +224,10 @@ def _print_others(seen: Iterable[_Seen]) -> None:
         print_table("Without a time", ["layers", "candidate", "where", "outcome"], rows)
 
 
-def _kinds(model: ModelRow) -> dict[str, str]:
+def _kinds(stored: StoredDecision) -> dict[str, str]:
     """`spec_key` of each kind of layer -> its name in this model."""
-    specs = tuple(_spec(fields) for fields in json.loads(model.specs))
-    # The longest context is no part of the row, and changes no name.
-    config = ModelConfig(model.name, model.model_type, specs, model.tensor_parallel, 0)
-    return dict(zip(spec_keys_of(model.fingerprint), kinds(config), strict=True))
-
-
-def _spec(fields: Mapping[str, Any]) -> AttentionSpec:
-    """A stored layer, without what a newer version may have added."""
-    known = {field.name for field in dataclasses.fields(AttentionSpec)}
-    return AttentionSpec(**{name: value for name, value in fields.items() if name in known})
+    model = stored_model(stored.model, stored.decision.question)
+    return dict(zip(spec_keys_of(stored.model.fingerprint), kinds(model), strict=True))
 
 
 def _pages_text(candidate: Candidate) -> str:

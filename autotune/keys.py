@@ -102,4 +102,4 @@ def versions_of(packages: Iterable[str], stack: Stack) -> dict[str, str | None]:
 
 def canonical(fields: Mapping[str, object]) -> str:
     """Sorted JSON without spaces."""
-    return json.dumps(fields, sort_keys=True, separators=(",", ":"))
+    return json.dumps(dict(fields), sort_keys=True, separators=(",", ":"))

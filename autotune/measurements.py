@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 import click
 
+from autotune.costs import start_costs
 from autotune.run import Observed
 from autotune.table import print_table
 from autotune.text import (
@@ -15,17 +16,12 @@ from autotune.text import (
     outcome_text,
     places_by_note,
     seconds_text,
-    start_costs,
 )
 from kernels_bench.spec import Timed
 
 _TITLE = "Time of one layer"
 _MOST_COLUMNS = 5
 """More candidates side by side fit no terminal."""
-_LONG_COMPILE_S = 30.0
-"""Felt in a start: an engine is up in about a minute where nothing compiles."""
-_LARGE_WORKSPACE_BYTES = 256 << 20
-"""Room for 2048 tokens of an 8B model's KV cache (32 layers, 8 KV heads of 128, 2 bytes)."""
 
 _ByWorkload: TypeAlias = Iterable[tuple[tuple[str, str], list[Observed]]]
 
@@ -52,10 +48,10 @@ def _costly_starts(observed: Sequence[Observed]) -> list[str]:
     lines = []
     for label, cost in costs.items():
         told = []
-        if cost.compile_s >= _LONG_COMPILE_S:
+        if cost.is_slow:
             told.append(f"compiled in {seconds_text(cost.compile_s)}")
-        if (size_bytes := cost.workspace_bytes or 0) >= _LARGE_WORKSPACE_BYTES:
-            told.append(f"takes {mebibytes_text(size_bytes)} beside the KV cache")
+        if cost.is_large and cost.workspace_bytes is not None:
+            told.append(f"takes {mebibytes_text(cost.workspace_bytes)} beside the KV cache")
         if told:
             lines.append(f"{label}: {', '.join(told)}")
     return lines

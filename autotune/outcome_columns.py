@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterable, Mapping
 from typing import get_args
 
 from autotune._store import MeasurementRow
+from autotune.costs import layer_us
 from autotune.stored_json import read_reasons
 from kernels_bench.spec import (
     Failed,
@@ -66,6 +68,45 @@ def captured_len_of(row: MeasurementRow) -> int | None:
     except (ValueError, AttributeError):
         return None
     return found if isinstance(found, int) else None
+
+
+def outcomes_of(rows: Iterable[MeasurementRow]) -> dict[str, Outcome]:
+    """Key -> outcome of those that can be read, as if all of a workload had been timed in one race.
+
+    Two races on one device differ by its clock and its heat. Who was timed later than the others
+    was timed beside one of them, its anchor: by what that one takes now and took then, its time is
+    put on their scale.
+    """
+    by_key = {row.key: row for row in rows}
+    found = {key: outcome_of(row) for key, row in by_key.items()}
+    return {
+        key: _scaled(outcome, _scale(row, by_key, found, frozenset()))
+        for key, row in by_key.items()
+        if (outcome := found[key]) is not None
+    }
+
+
+def _scale(
+    row: MeasurementRow,
+    rows: Mapping[str, MeasurementRow],
+    found: Mapping[str, Outcome | None],
+    seen: frozenset[str],
+) -> float:
+    """1 for who has no anchor; an anchor may have one itself."""
+    if row.anchor_key is None or not row.anchor_us or row.anchor_key in seen:
+        return 1.0
+    anchor = found.get(row.anchor_key)
+    if not isinstance(anchor, Timed):
+        return 1.0
+    own = _scale(rows[row.anchor_key], rows, found, seen | {row.key})
+    return own * layer_us(anchor) / row.anchor_us
+
+
+def _scaled(outcome: Outcome, scale: float) -> Outcome:
+    if scale == 1.0 or not isinstance(outcome, Timed):
+        return outcome
+    gpu_us, call_us = outcome.gpu_us * scale, outcome.call_us * scale
+    return dataclasses.replace(outcome, gpu_us=gpu_us, call_us=call_us)
 
 
 def outcome_of(row: MeasurementRow) -> Outcome | None:

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from autotune import records
 from autotune._store import MeasurementRow, StoredDecision
-from autotune.decision import Choice, Decision
+from autotune.decision import Assessment, Choice, Decision
 from autotune.outcome_columns import captured_len_of
 from kernels_bench.spec import Device, Health, Pages, Reason, Timed
 
@@ -28,7 +28,7 @@ def choice_payload(choice: Choice) -> Json:
         "variant": None if choice.candidate is None else choice.candidate.variant,
         "pages": pages,
         "engine": choice.engine,
-        "engine_args": dict(choice.engine_options or {}),
+        "engine_args": {} if choice.is_observed else dict(choice.engine_options or {}),
         "profile": choice.profile,
         "speedup_vs_default": None if decision is None else decision.speedup_vs_default,
         "tie": False if decision is None else decision.tie,
@@ -37,16 +37,38 @@ def choice_payload(choice: Choice) -> Json:
         "device": device_payload(choice.device),
         "model": choice.model,
         "measured_at": None if decision is None else decision.measured_at,
+        "source": choice.source,
+        "observed": choice.is_observed,
+        "warnings": list(choice.warnings),
     }
-    return payload | (split_payload(decision) if decision is not None else {"per_phase": {}})
+    if decision is None:
+        return payload | {"per_phase": {}, "split": None} | assessment_payload(None)
+    return payload | split_payload(decision) | assessment_payload(decision.assessment)
+
+
+def assessment_payload(found: Assessment | None) -> Json:
+    """How sure a decision is; null throughout where nobody stored it."""
+    if found is None:
+        return dict.fromkeys(("bound", "regret", "ground", "crossovers", "uncovered"))
+    return {
+        "bound": found.bound,
+        "regret": found.regret,
+        "ground": found.ground,
+        "crossovers": [dataclasses.asdict(each) for each in found.crossovers],
+        "uncovered": dict(found.uncovered),
+    }
 
 
 def split_payload(decision: Decision) -> Json:
-    """`per_phase` for a model of one kind of layer, `per_kind` for others."""
+    """`per_phase` for a model of one kind of layer, `per_kind` for others: of the split where there
+    is one, else the winner throughout.
+    """
+    split = None if decision.split is None else dataclasses.asdict(decision.split)
     if len(decision.per_kind) == 1:
         (per_phase,) = decision.per_kind.values()
-        return {"per_phase": dict(per_phase)}
-    return {"per_kind": {kind: dict(phases) for kind, phases in decision.per_kind.items()}}
+        return {"per_phase": dict(per_phase), "split": split}
+    kinds = {kind: dict(phases) for kind, phases in decision.per_kind.items()}
+    return {"per_kind": kinds, "split": split}
 
 
 def runners_up_payload(decision: Decision) -> list[Json]:
@@ -58,6 +80,7 @@ def runners_up_payload(decision: Decision) -> list[Json]:
             "pages": pages_payload(each.candidate.pages),
             "score": each.score,
             "bound": each.bound,
+            "worst": None if each.worst is None else dataclasses.asdict(each.worst),
         }
         for each in decision.runners_up
     ]
@@ -92,7 +115,7 @@ def stored_payload(stored: StoredDecision) -> Json:
         "runners_up": runners_up_payload(decision),
         "versions": dict(decision.versions),
     }
-    return payload | split_payload(decision) | rest
+    return payload | split_payload(decision) | assessment_payload(decision.assessment) | rest
 
 
 def measurement_payload(row: MeasurementRow) -> Json:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from autotune.incumbents import default_order, rank
+from autotune.incumbents import default_order, with_variants
 from autotune.models import ModelConfig, kinds
 from autotune.records import Place
 from autotune.wishes import Wishes
@@ -16,7 +16,16 @@ from kernels_bench.devices import FoundDevice
 from kernels_bench.grid import Grid
 from kernels_bench.messages import Examination, Rehearsal, Task
 from kernels_bench.rules import rules_for
-from kernels_bench.spec import AttentionSpec, Pages, Phase, Reason, Stack, Support
+from kernels_bench.spec import (
+    AttentionSpec,
+    Outcome,
+    Pages,
+    Phase,
+    Reason,
+    Stack,
+    Support,
+    Timed,
+)
 from kernels_bench.workload import Workload
 
 MOST_VARIANTS = 4
@@ -38,6 +47,14 @@ class Situation:
     found: FoundDevice
     stack: Stack
     survey: Survey
+    engine: str = "any"
+    """Whose default is the incumbent."""
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """The default's order here: "backend:variant", each backend's in its own order."""
+        names = default_order(self.engine, self.found.device, self.model.specs)
+        return with_variants(names, (answer.entrant.label for answer in self.survey.answers))
 
     def kind_of(self, spec: AttentionSpec) -> str:
         """The name of a kind of layer in this model."""
@@ -66,12 +83,15 @@ class Situation:
 
 @dataclass(frozen=True)
 class Step:
-    """One workload of one kind of layer, and everyone who can run it, the incumbent first."""
+    """One workload of one kind of layer, and those who are to run it, the incumbent first."""
 
     kind: str
     spec: AttentionSpec
     workload: Workload
     answers: tuple[Answer, ...]
+    anchor: str | None = None
+    """The key of the first candidate's stored measurement, where it takes part as the yardstick of
+    the others; None where all are measured."""
 
     @property
     def name(self) -> str:
@@ -94,8 +114,8 @@ class Plan:
 
     @property
     def order(self) -> tuple[str, ...]:
-        """The default's order of backends here."""
-        return default_order(self.situation.found.device)
+        """The default's order of candidates here."""
+        return self.situation.order
 
     def keys(self, step: Step) -> tuple[str, ...]:
         """The measurements that a step makes, in the order of its answers."""
@@ -103,12 +123,25 @@ class Plan:
         return tuple(self.situation.place(answer).key(text) for answer in step.answers)
 
     def missing(self, stored: Collection[str]) -> tuple[Step, ...]:
-        """The steps with a measurement that is not stored. They are measured whole: a challenger
-        is compared with the incumbent inside one race.
-        """
+        """The steps with a measurement that is not stored."""
         return tuple(
             step for step in self.steps if not all(key in stored for key in self.keys(step))
         )
+
+    def due(self, stored: Mapping[str, Outcome]) -> tuple[Step, ...]:
+        """What is to be measured: of each step those that are not stored, and with them one that
+        is, the incumbent if possible. Whoever is new or has changed is compared inside one race
+        with somebody whom all others were compared with.
+        """
+        return tuple(self._due(step, stored) for step in self.missing(stored))
+
+    def _due(self, step: Step, stored: Mapping[str, Outcome]) -> Step:
+        pairs = list(zip(step.answers, self.keys(step), strict=True))
+        new = [answer for answer, key in pairs if key not in stored]
+        timed = ((answer, key) for answer, key in pairs if isinstance(stored.get(key), Timed))
+        for anchor, key in timed:
+            return replace(step, answers=(anchor, *new), anchor=key)
+        return step
 
     def without(self, runners: Collection[Runner]) -> Plan:
         """The same steps for everybody else."""
@@ -200,6 +233,5 @@ def _entrants(situation: Situation, spec: AttentionSpec, phase: Phase) -> tuple[
         for answer in situation.survey.answers
         if answer.spec == spec and answer.phase is phase and answer.support
     ]
-    # Stable: the variants of a backend stay in its own order, the default first.
-    order = default_order(situation.found.device)
-    return tuple(sorted(able, key=lambda answer: rank(order, answer.backend)))
+    order = situation.order
+    return tuple(sorted(able, key=lambda answer: order.index(answer.entrant.label)))

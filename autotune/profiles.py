@@ -7,6 +7,8 @@ scheduler on an H100 (Azure 2023 conversation and code, Mooncake FAST'25; six sc
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -24,12 +26,41 @@ class Profile:
     name: str
     weights: Mapping[str, float]
     """Workload text -> weight."""
+    is_own: bool = False
+    """A user's: what it weighs is exact, and nothing stands in for what was not measured."""
+    notes: tuple[str, ...] = ()
+    """What a reader of its file should know, a line each."""
+
+    @property
+    def key(self) -> str:
+        """What identifies it: its name, and for a user's own the weights as well."""
+        if not self.is_own:
+            return self.name
+        text = json.dumps({name: float(w) for name, w in self.weights.items()}, sort_keys=True)
+        return f"{self.name}#{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+    def uncovered(self, points: tuple[GridPoint, ...]) -> dict[str, float]:
+        """Workload -> share of all weight, of those that no point stands for: a user's own that are
+        none of the points, and a built-in one's of whose phase no other point stands in.
+        """
+        there = {point.standard for point in points}
+        spare = (
+            set()
+            if self.is_own
+            else {point.workload.phase for point in points if point.standard not in self.weights}
+        )
+        total = sum(self.weights.values())
+        return {
+            text: weight / total
+            for text, weight in self.weights.items()
+            if weight and text not in there and parse_workload(text).phase not in spare
+        }
 
     def weigh(self, points: tuple[GridPoint, ...]) -> dict[str, float]:
         """Measured workload text -> weight.
 
-        Points that the profile does not list, as most of a CPU's, share evenly what the listed
-        ones leave of their phase's weight.
+        Of a built-in profile, points that it does not list, as most of a CPU's, share evenly what
+        the listed ones leave of their phase's weight.
         """
         unlisted = [point for point in points if point.standard not in self.weights]
         left = self._left_by_phase(points)
@@ -37,7 +68,8 @@ class Profile:
         for point in points:
             phase = point.workload.phase
             alike = sum(1 for other in unlisted if other.workload.phase is phase)
-            weight = self.weights.get(point.standard, left[phase] / max(1, alike))
+            shared = 0.0 if self.is_own else left[phase] / max(1, alike)
+            weight = self.weights.get(point.standard, shared)
             text = point.workload.text
             weights[text] = weights.get(text, 0.0) + weight
         return weights

@@ -16,15 +16,19 @@ from autotune._store import (
     Provenance,
     StoredDecision,
 )
-from autotune.decision import Decision
+from autotune.costs import Candidate
+from autotune.decision import Assessment, Decision
 from autotune.keys import Question, canonical, device_key, measurement_key, versions_of
 from autotune.models import ModelConfig, spec_key
 from autotune.outcome_columns import with_outcome
-from autotune.policy import Candidate
 from autotune.stored_json import (
+    read_crossovers,
+    read_ground,
     read_pages,
     read_per_kind,
     read_runners_up,
+    read_shares,
+    read_split,
     read_versions,
 )
 from kernels_bench.candidates import Entrant
@@ -91,8 +95,22 @@ class Place:
         return self.max_model_len if captured else None
 
 
+@dataclasses.dataclass(frozen=True)
+class Anchor:
+    """Who took part in a race as a yardstick, though its own measurement was stored before."""
+
+    key: str
+    """Of that measurement."""
+    us: float
+    """What a layer cost it in this race: the slower of device and host, where no graph replays."""
+
+
 def measurement_row(
-    place: Place, workload: str | None, outcome: Outcome, origin: Provenance
+    place: Place,
+    workload: str | None,
+    outcome: Outcome,
+    origin: Provenance,
+    anchor: Anchor | None = None,
 ) -> MeasurementRow:
     """One outcome; columns of the other cases stay NULL."""
     entrant = place.entrant
@@ -111,6 +129,8 @@ def measurement_row(
         outcome=type(outcome).__name__.lower(),
         provenance=origin,
         captured_len=place.captured_len,
+        anchor_key=None if anchor is None else anchor.key,
+        anchor_us=None if anchor is None else anchor.us,
     )
     return with_outcome(row, outcome)
 
@@ -120,7 +140,7 @@ def decision_row(
 ) -> DecisionRow:
     """A decision as it is stored."""
     winner = decision.winner
-    return DecisionRow(
+    row = DecisionRow(
         device_key=device_key(device),
         question=question.text,
         versions=canonical(decision.versions),
@@ -140,6 +160,22 @@ def decision_row(
         method=decision.method,
         power_limit_w=decision.power_limit_w,
         provenance=origin,
+    )
+    if decision.split is not None:
+        split = json.dumps(dataclasses.asdict(decision.split))
+        row = dataclasses.replace(row, split=split)
+    return row if decision.assessment is None else _with_assessment(row, decision.assessment)
+
+
+def _with_assessment(row: DecisionRow, assessment: Assessment) -> DecisionRow:
+    return dataclasses.replace(
+        row,
+        bound=assessment.bound,
+        regret=assessment.regret,
+        ground=assessment.ground,
+        crossovers=json.dumps([dataclasses.asdict(each) for each in assessment.crossovers]),
+        profile_weights=canonical(assessment.profile_weights),
+        uncovered=canonical(assessment.uncovered),
     )
 
 
@@ -164,6 +200,22 @@ def _decision(row: DecisionRow) -> Decision:
         method=row.method,
         power_limit_w=row.power_limit_w,
         measured_at=row.provenance.created_at,
+        split=None if row.split is None else read_split(row.split),
+        assessment=_assessment(row),
+    )
+
+
+def _assessment(row: DecisionRow) -> Assessment | None:
+    """None where an older schema wrote the row; raises ValueError where it is damaged."""
+    if row.bound is None or row.regret is None or row.ground is None:
+        return None
+    return Assessment(
+        bound=row.bound,
+        regret=row.regret,
+        ground=read_ground(row.ground),
+        crossovers=read_crossovers(row.crossovers or "[]"),
+        profile_weights=read_shares(row.profile_weights or "{}"),
+        uncovered=read_shares(row.uncovered or "{}"),
     )
 
 

@@ -9,18 +9,20 @@ from typing import TypeAlias
 
 from autotune import records
 from autotune._store import Store
+from autotune.costs import layer_us
 from autotune.estimate import estimate_s
 from autotune.field import BANNING, Field, Measured, banned
 from autotune.keys import device_key
 from autotune.models import spec_key
-from autotune.outcome_columns import outcome_of
+from autotune.outcome_columns import outcomes_of
 from autotune.plan import Plan, Runner, Step, runner_of
+from autotune.records import Anchor
 from kernels_bench.bench import Bench
 from kernels_bench.candidates import Answer
 from kernels_bench.child import OutOfTime
 from kernels_bench.grid import LeftOut
 from kernels_bench.messages import HarnessFailed
-from kernels_bench.spec import Failed, Outcome, Rejected
+from kernels_bench.spec import Failed, Outcome, Rejected, Timed
 
 EVERY = "every workload"
 SPENT = "the time budget was spent"
@@ -81,7 +83,7 @@ class Run:
         """Every step that is missing, until time is out."""
         self._store_refusals()
         stored = {} if allowance.remeasure else self._outcomes()
-        steps = self.plan.missing(stored)
+        steps = self.plan.due(stored)
         if not steps:
             return
         steps = tuple(sorted(steps, key=lambda step: -allowance.weights.get(step.workload.text, 0)))
@@ -160,12 +162,16 @@ class Run:
 
     def _store(self, step: Step, found: Measured) -> None:
         origin, situation = records.provenance(), self.plan.situation
+        anchor = _anchor(step, found)
         text = step.workload.text
-        self.store.put_measurements(
-            records.measurement_row(situation.place(answer), text, outcome, origin)
+        rows = [
+            records.measurement_row(situation.place(answer), text, outcome, origin, anchor)
             for answer, outcome in zip(found.answers, found.outcomes, strict=True)
-        )
-        self.measured += len(found.outcomes)
+        ]
+        if anchor is not None:  # its own row stays what all others were compared with
+            rows = [row for row in rows if row.key != anchor.key]
+        self.store.put_measurements(rows)
+        self.measured += len(rows)
 
     def _store_refusals(self) -> None:
         """Refusals cost nothing to ask again, but they are evidence: why was it not measured?"""
@@ -183,8 +189,17 @@ class Run:
         situation = self.plan.situation
         spec_keys = [spec_key(spec) for spec in situation.model.specs]
         rows = self.store.measurements(device_key(situation.found.device), spec_keys)
-        found = {row.key: outcome_of(row) for row in rows}
-        return {key: outcome for key, outcome in found.items() if outcome is not None}
+        return outcomes_of(rows)
+
+
+def _anchor(step: Step, found: Measured) -> Anchor | None:
+    """The yardstick of a step and its time beside the others; None where it has none any more: its
+    new outcome takes the place of the stored one.
+    """
+    if step.anchor is None or not found.answers or found.answers[0] != step.answers[0]:
+        return None
+    outcome = found.outcomes[0]
+    return Anchor(step.anchor, layer_us(outcome)) if isinstance(outcome, Timed) else None
 
 
 def _is_over(deadline: float | None) -> bool:

@@ -6,9 +6,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import get_args
 
-from autotune.decision import PerKind
-from autotune.policy import Candidate, Ranked
+from autotune.costs import Candidate
+from autotune.crossovers import Crossover
+from autotune.decision import PerKind, Seats, SplitDecision
+from autotune.scale import Ground, Ranked, Worst
 from kernels_bench.spec import Layout, Pages, Reason
 
 
@@ -70,15 +73,101 @@ def _reason(fields: object) -> Reason:
 def _ranked(fields: object) -> Ranked:
     match fields:
         case {
-            "candidate": {
-                "backend": str(backend),
-                "variant": str(variant),
-                "pages": {"size": int(size), "layout": str(layout)},
-            },
+            "candidate": candidate,
             "score": int() | float() as score,
             "bound": int() | float() as bound,
+            **rest,
         } if score > 0:  # a ratio of two times
-            candidate = Candidate(backend, variant, read_pages(size, layout))
-            return Ranked(candidate, float(score), float(bound))
+            worst = _worst(rest.get("worst"))
+            return Ranked(_candidate(candidate), float(score), float(bound), worst)
         case _:
             raise ValueError(f"not a runner-up: {fields!r}")
+
+
+def _worst(fields: object) -> Worst | None:
+    """Schema 2 stored none."""
+    match fields:
+        case None:
+            return None
+        case {"ratio": int() | float() as ratio, "workload": str(workload)}:
+            return Worst(float(ratio), workload)
+        case _:
+            raise ValueError(f"not a workload with a ratio: {fields!r}")
+
+
+def _candidate(fields: object) -> Candidate:
+    match fields:
+        case {
+            "backend": str(backend),
+            "variant": str(variant),
+            "pages": {"size": int(size), "layout": str(layout)},
+        }:
+            return Candidate(backend, variant, read_pages(size, layout))
+        case _:
+            raise ValueError(f"not a candidate: {fields!r}")
+
+
+def read_ground(text: str) -> Ground:
+    """What decided."""
+    grounds: tuple[Ground, ...] = get_args(Ground)
+    for ground in grounds:
+        if ground == text:
+            return ground
+    raise ValueError(f"not a ground of a decision: {text}")
+
+
+def read_split(text: str) -> SplitDecision:
+    """{seats: {kind: {phase: candidate}}, score, gain, bound, regret}"""
+    fields: object = json.loads(text)
+    match fields:
+        case {
+            "seats": dict(seats),
+            "score": int() | float() as score,
+            "gain": int() | float() as gain,
+            "bound": int() | float() as bound,
+            "regret": int() | float() as regret,
+        } if seats:
+            found = (float(score), float(gain), float(bound), float(regret))
+            return SplitDecision(_seats(seats), *found)
+        case _:
+            raise ValueError(f"not a split: {text}")
+
+
+def _seats(kinds: Mapping[object, object]) -> Seats:
+    seats: dict[str, dict[str, Candidate]] = {}
+    for kind, phases in kinds.items():
+        if not isinstance(kind, str) or not isinstance(phases, dict):
+            raise ValueError(f"not a mapping of kinds: {kinds!r}")
+        seats[kind] = {str(phase): _candidate(who) for phase, who in phases.items()}
+    return seats
+
+
+def read_crossovers(text: str) -> tuple[Crossover, ...]:
+    """A list, one an axis."""
+    return tuple(_crossover(each) for each in _list(text))
+
+
+def _crossover(fields: object) -> Crossover:
+    match fields:
+        case {
+            "axis": ("batch" | "new_tokens") as axis,
+            "low": low,
+            "high": high,
+            "last_low": int(last_low),
+            "first_high": int(first_high),
+            "gain": int() | float() as gain,
+        }:
+            pair = _candidate(low), _candidate(high)
+            return Crossover(axis, *pair, last_low, first_high, float(gain))
+        case _:
+            raise ValueError(f"not a crossover: {fields!r}")
+
+
+def read_shares(text: str) -> Mapping[str, float]:
+    """{workload: number}"""
+    shares: object = json.loads(text)
+    if not isinstance(shares, dict) or not all(
+        type(share) in (int, float) for share in shares.values()
+    ):
+        raise ValueError(f"not a mapping of numbers: {text}")
+    return {str(name): float(share) for name, share in shares.items()}

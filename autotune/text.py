@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from datetime import datetime
 
-from autotune.decision import Choice
+from autotune.crossovers import Crossover
+from autotune.decision import Choice, Decision, SplitDecision
 from kernels_bench.spec import Device, Failed, Outcome, Rejected, Timed, Wrong
 
 
@@ -19,8 +20,64 @@ def choice_lines(choice: Choice) -> list[str]:
     if choice.decision is not None and choice.decision.speedup_vs_default is not None:
         decision, speedup = choice.decision, choice.decision.speedup_vs_default
         lines.append(f"  {speedup_text(speedup, decision.default, decision.tie)}")
+        lines += assessment_lines(decision)
     lines.append(f"  why: {choice.why}")
     return lines
+
+
+def assessment_lines(decision: Decision) -> list[str]:
+    """How sure it is and what it leaves on the table; nothing of what an older schema stored."""
+    split, assessment = decision.split, decision.assessment
+    lines = [] if split is None else split_lines(split)
+    if assessment is None:
+        return lines
+    if assessment.bound:
+        lines.append(f"  99 % interval of its cost: ±{assessment.bound:.1%} of the default's")
+    best = "the best candidate of each workload"
+    lines.append(f"  regret: {assessment.regret:.1%} more than {best}")
+    if assessment.uncovered:
+        share = sum(assessment.uncovered.values())
+        texts = ", ".join(assessment.uncovered)
+        lines.append(f"  not measured: {share:.0%} of the profile's weight ({texts})")
+    lines += [f"  {crossover_text(each)}" for each in assessment.crossovers]
+    return lines
+
+
+def split_lines(split: SplitDecision) -> list[str]:
+    """Who serves what, and what that is worth."""
+    worth = f"{split.gain:.1%} (±{split.bound:.1%}) less than the single winner"
+    lines = [f"  split: costs {worth}, regret {split.regret:.1%}"]
+    for kind, phases in split.seats.items():
+        served: dict[str, list[str]] = {}
+        for phase, who in phases.items():
+            served.setdefault(who.label, []).append(phase)
+        lines += [f"    {kind} {', '.join(names)}: {label}" for label, names in served.items()]
+    return lines
+
+
+def crossover_text(crossover: Crossover) -> str:
+    """Where one overtakes the other."""
+    axis = "requests a decode" if crossover.axis == "batch" else "new tokens"
+    return (
+        f"crossover: {crossover.low.label} up to {crossover.last_low} {axis},"
+        f" {crossover.high.label} from {crossover.first_high} on: {crossover.gain:.1%} less than"
+        " the best alone"
+    )
+
+
+def age_text(moment: str, now: datetime) -> str:
+    """How long ago a stored moment was, as people say it; the moment itself where it is unreadable
+    or lies ahead, as on a host with another clock.
+    """
+    try:
+        days = (now - datetime.fromisoformat(moment.replace("Z", "+00:00"))).total_seconds() / 86400
+    except (ValueError, TypeError):
+        return f"on {moment}"
+    if days < 0:
+        return f"on {moment[:10]}"
+    if days < 1:
+        return "today" if days * 24 >= 1 else "within the hour"
+    return "a day ago" if days < 2 else f"{days:.0f} days ago"
 
 
 def speedup_text(speedup: float, default: str, is_tie: bool) -> str:
@@ -39,37 +96,6 @@ def outcome_text(outcome: Outcome) -> str:
             return f"wrong: {check} {error:.2g}, allowed {allowed:.2g}"
         case Failed(kind, message):
             return f"{kind}: {message}"
-
-
-@dataclass(frozen=True)
-class StartCost:
-    """What the start of an engine pays for a candidate, whatever it serves: the most of what was
-    seen on any workload.
-    """
-
-    compile_s: float
-    """0 where nobody measured it."""
-    workspace_bytes: int | None
-    """None where nobody counted."""
-    plan_waits: bool
-
-
-def start_costs(outcomes: Iterable[tuple[str, Outcome]]) -> Mapping[str, StartCost]:
-    """(candidate, outcome) to a candidate -> its cost, for those with a time."""
-    timed: dict[str, list[Timed]] = {}
-    for label, outcome in outcomes:
-        if isinstance(outcome, Timed):
-            timed.setdefault(label, []).append(outcome)
-    return {label: _start_cost(times) for label, times in timed.items()}
-
-
-def _start_cost(timed: Sequence[Timed]) -> StartCost:
-    counted = [each.workspace_bytes for each in timed if each.workspace_bytes is not None]
-    return StartCost(
-        compile_s=max(each.compile_s for each in timed),
-        workspace_bytes=max(counted, default=None),
-        plan_waits=any(each.plan_waits for each in timed),
-    )
 
 
 def places_by_note(notes: Iterable[tuple[str, str]]) -> Mapping[str, Sequence[str]]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from autotune.costs import Candidate
 from autotune.elsewhere import Elsewhere
 from autotune.keys import Question
-from autotune.policy import Candidate
 from autotune.settings import Settings
 from autotune.wishes import Wishes
 from kernels_bench.backends import Broken, find_backend
@@ -26,7 +26,11 @@ class Asked:
     found: FoundDevice | Elsewhere
     settings: Settings = field(default_factory=Settings)
     strict: bool = False
-    """An override that cannot run is an error instead of a warning."""
+    """An override or a lock that cannot be followed is an error instead of a warning."""
+    deterministic: bool = False
+    """Results must not depend on the batch, as the caller knows of its engine."""
+    denied: frozenset[str] = frozenset()
+    """Backends that a lock rules out."""
 
     @property
     def where(self) -> str:
@@ -45,26 +49,34 @@ def variant_today(asked: Asked, candidate: Candidate, stack: Stack) -> Variant |
     return "it has no such variant any more"
 
 
-def first_able(asked: Asked, name: str, stack: Stack) -> tuple[Candidate, Variant] | None:
-    """The first variant of a backend that can run every kind of layer."""
+def first_able(
+    asked: Asked, name: str, stack: Stack, variant: str | None = None
+) -> tuple[Candidate, Variant] | None:
+    """The first variant of a backend that can run every kind of layer, or one of them by name."""
     answers = _answers(asked, name, stack)
     if isinstance(answers, Broken):
         return None
     pinned = next((spec.page_size for spec in asked.question.model.specs), None)
     for answer in answers:
         pages = choose_pages(answer.variant, pinned)
+        if variant is not None and answer.variant.name != variant:
+            continue
         if pages is not None and not answer.reasons:
             return Candidate(name, answer.variant.name, pages), answer.variant
     return None
 
 
-def why_not(asked: Asked, name: str, stack: Stack) -> str:
-    """Every reason of every variant of a backend that cannot run."""
+def why_not(asked: Asked, name: str, stack: Stack, variant: str | None = None) -> str:
+    """Every reason of every variant of a backend that cannot run, or of one of them."""
     match _answers(asked, name, stack):
         case Broken(message=message):
             return message
         case answers:
-            said = (reason for answer in answers for reason in answer.reasons)
+            own = [each for each in answers if variant in (None, each.variant.name)]
+            if variant is not None and not own:
+                names = ", ".join(each.variant.name for each in answers)
+                return f"no such variant of {name}: it has {names}"
+            said = (reason for answer in own for reason in answer.reasons)
             return reason_texts((*asked.question.model.unsupported, *said))
 
 
@@ -112,5 +124,5 @@ def _refusals(backend: Backend, variant: Variant, asked: Asked, stack: Stack) ->
         for phase in Phase:
             support = ask(backend, variant, device, spec, phase, stack).support
             reasons.update(dict.fromkeys(support.reasons))
-    wishes = Wishes(asked.question.engine, asked.settings.disabled)
+    wishes = Wishes(asked.question.engine, asked.settings.disabled, asked.denied)
     return (*reasons, *wishes.refusals(backend.name, variant))

@@ -13,6 +13,8 @@ class Wishes:
 
     engine: str
     disabled: frozenset[str] = frozenset()
+    denied: frozenset[str] = frozenset()
+    """By a lock file."""
 
     def refusals(self, backend: str, variant: Variant) -> tuple[Reason, ...]:
         """The reasons that a backend cannot know."""
@@ -20,7 +22,9 @@ class Wishes:
         if backend in self.disabled:
             text = f"{backend}: named in AUTOTUNE_DISABLE_BACKENDS"
             reasons.append(Reason("disabled", text))
+        if backend in self.denied:
+            reasons.append(Reason("denied", f"{backend}: denied by the lock"))
         if self.engine != "any" and self.engine not in variant.engine_options:
-            text = f"engine {self.engine}: has no option that loads {backend}"
+            text = f"engine {self.engine}: has no option that loads {backend}:{variant.name}"
             reasons.append(Reason("engine", text))
         return tuple(reasons)

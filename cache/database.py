@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 APPLICATION_ID = int.from_bytes(b"attn", "big")
 """In the header of every file of ours; `file` and SQLite's tools show it."""
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """The header's user_version: how many migrations of `schema.py` the file has seen."""
 
 Mode: TypeAlias = Literal["ro", "rw", "rwc"]

@@ -44,14 +44,26 @@ _SINCE_2 = (
     "temperature_c",
     "warnings",
 )
+_MEASURED_SINCE_3 = ("anchor_key", "anchor_us")
+_DECIDED_SINCE_3 = (
+    "bound",
+    "regret",
+    "ground",
+    "split",
+    "crossovers",
+    "profile_weights",
+    "uncovered",
+)
 _TRUTHS = frozenset({"tie", "captured", "plan_waits"})
 """Kept as 0 and 1: SQLite has no truth values."""
 
 TABLES: Mapping[type[Row], Table] = {
     DeviceRow: Table("devices", ("key",)),
     ModelRow: Table("models", ("fingerprint",)),
-    MeasurementRow: Table("measurements", ("key",), {2: _SINCE_2}),
-    DecisionRow: Table("decisions", ("device_key", "question", "versions")),
+    MeasurementRow: Table("measurements", ("key",), {2: _SINCE_2, 3: _MEASURED_SINCE_3}),
+    DecisionRow: Table(
+        "decisions", ("device_key", "question", "versions"), {3: _DECIDED_SINCE_3}
+    ),
 }
 
 

@@ -1,4 +1,4 @@
-"""The rows of schema 2, a frozen dataclass a table. Columns are columns: no row holds a pickle."""
+"""The rows of schema 3, a frozen dataclass a table. Columns are columns: no row holds a pickle."""
 
 from __future__ import annotations
 
@@ -96,6 +96,11 @@ class MeasurementRow:
     temperature_c: int | None = None
     warnings: str | None = None
     """JSON: a list of texts, empty where nothing speaks against the numbers."""
+    anchor_key: str | None = None
+    """The measurement whose candidate took part in this one's race as the yardstick, and was stored
+    before; NULL where all candidates were raced together."""
+    anchor_us: float | None = None
+    """What a layer cost the yardstick in this race, us."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +132,21 @@ class DecisionRow:
     method: int
     power_limit_w: int
     provenance: Provenance
+    bound: float | None = None
+    """Half width of the 99 % interval around the winner's cost over the default's; this column and
+    those that follow are NULL where an older schema wrote the row."""
+    regret: float | None = None
+    """What the winner costs more than the best candidate of each workload: 0.03 is 3 %."""
+    ground: str | None = None
+    """What decided: margin, default_is_fastest, ..."""
+    split: str | None = None
+    """JSON: two backends that are better than any single one; NULL too where there are none."""
+    crossovers: str | None = None
+    """JSON: a list, at most one an axis."""
+    profile_weights: str | None = None
+    """JSON {workload: weight} of the profile."""
+    uncovered: str | None = None
+    """JSON {workload: share of all weight} that falls on nothing that was measured."""
 
 
 @dataclass(frozen=True)

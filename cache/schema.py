@@ -72,6 +72,28 @@ def m002_how_it_was_measured(database: Database) -> None:
     database.execute("PRAGMA user_version = 2")
 
 
+@MIGRATIONS()
+def m003_why_it_was_decided(database: Database) -> None:
+    """Schema 3: how sure a decision is, what decided it, and whom a measurement was raced against.
+
+    Rows that are there get NULL: nobody recorded it.
+    """
+    decisions = {
+        "bound": float,
+        "regret": float,
+        "ground": str,
+        "split": str,
+        "crossovers": str,
+        "profile_weights": str,
+        "uncovered": str,
+    }
+    for name, kind in decisions.items():
+        database.table("decisions").add_column(name, kind)
+    database.table("measurements").add_column("anchor_key", str)
+    database.table("measurements").add_column("anchor_us", float)
+    database.execute("PRAGMA user_version = 3")
+
+
 def _create_devices(database: Database) -> None:
     columns = {
         "key": str,

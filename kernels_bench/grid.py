@@ -105,12 +105,18 @@ class Grid:
 
 
 def make_grid(
-    device: Device, specs: tuple[AttentionSpec, ...], limits: Limits, effort: Effort
+    device: Device,
+    specs: tuple[AttentionSpec, ...],
+    limits: Limits,
+    effort: Effort,
+    also: tuple[str, ...] = (),
 ) -> Grid:
-    """Fit the device's standard workloads to the limits; what does not fit is named."""
+    """Fit the device's standard workloads, and those of somebody's own, to the limits; what does
+    not fit is named.
+    """
     points: list[GridPoint] = []
     left_out: list[LeftOut] = []
-    for text in _standard(device, effort):
+    for text in dict.fromkeys((*_standard(device, effort), *also)):
         workload = clip(parse_workload(text), limits)
         if workload is None:
             left_out.append(LeftOut(text, f"no batch of its phase fits {limits.text}"))

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 from cli_runs import CONFIG
+from fakes import install_plugin
 
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in os.environ:
-        if name.startswith("AUTOTUNE_"):
+        if name.startswith(("AUTOTUNE_", "VLLM_", "SGLANG_")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("AUTOTUNE_CACHE", str(tmp_path / "autotune.db"))
 
@@ -31,3 +32,12 @@ def tiny(tmp_path: Path) -> str:
 def file(tmp_path: Path) -> Path:
     """What AUTOTUNE_CACHE names."""
     return tmp_path / "autotune.db"
+
+
+@pytest.fixture
+def plugins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Two more backends, `swift` and `steady`."""
+    folder = tmp_path / "plugins"
+    for name in ("swift", "steady"):
+        install_plugin(monkeypatch, folder, f"'{name}'")
+    return folder

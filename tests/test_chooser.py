@@ -13,76 +13,24 @@ from fakes import (
     CPU_FOUND,
     FULL,
     H100_FOUND,
-    FakeBench,
     install_plugin,
     make_model,
     write_distribution,
     write_plugin,
 )
+from starts import MODEL, NO_FLEX, ask, change_plugin, tune
 
 from autotune import records
 from autotune._store import CacheCorruptError, CacheError, Store, list_decisions
-from autotune.chooser import choose
-from autotune.decision import Choice
 from autotune.errors import UsageError
-from autotune.keys import Question
-from autotune.models import ModelConfig, ModelRequest, load_model
-from autotune.profiles import BALANCED
-from autotune.settings import Settings
-from autotune.today import Asked
-from autotune.tuner import Job, warm
+from autotune.models import ModelRequest, load_model
 from autotune.wishes import Wishes
-from kernels_bench.backends import find_backends
-from kernels_bench.devices import FoundDevice
 from kernels_bench.method import METHOD
 from kernels_bench.spec import Reason
 
-MODEL = make_model(FULL)
-NO_FLEX = frozenset({"torch_flex"})
-"""It needs a compiler, which a machine may lack."""
-FAST = {"torch_sdpa": 100.0, "swift": 50.0, "steady": 70.0}
 RENAMED = "'swift', variant_names=('other',)"
 REFUSES = "'swift', refusals=dict.fromkeys(Phase, (Reason('arch', 'arch x: needs y'),))"
 RAISES = "'swift', raises='half a driver'"
-
-
-@pytest.fixture
-def plugins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Two more backends, `swift` and `steady`."""
-    folder = tmp_path / "plugins"
-    for name in ("swift", "steady"):
-        install_plugin(monkeypatch, folder, f"'{name}'")
-    return folder
-
-
-def change_plugin(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, backend: str) -> None:
-    """As after an upgrade: the folder that comes first on the path wins."""
-    install_plugin(monkeypatch, tmp_path / "changed", backend)
-
-
-def tune(
-    file: Path,
-    times: dict[str, float] = FAST,
-    found: FoundDevice = CPU_FOUND,
-    model: ModelConfig = MODEL,
-    wishes: Wishes = Wishes("any", NO_FLEX),  # noqa: B008 - frozen
-) -> None:
-    able = tuple(b for b in find_backends().backends if b.name in times)
-    with Store.open(file) as store:
-        warm(Job(model, found, BALANCED, wishes), store, FakeBench(times, able))
-
-
-def ask(
-    file: Path,
-    found: FoundDevice = CPU_FOUND,
-    model: ModelConfig = MODEL,
-    engine: str = "any",
-    strict: bool = False,
-    backend: str | None = None,
-    disabled: frozenset[str] = NO_FLEX,
-) -> Choice:
-    settings = Settings(backend=backend, disabled=disabled)
-    return choose(Asked(Question(model, engine, "balanced"), found, settings, strict), file)
 
 
 @pytest.mark.usefixtures("plugins")
@@ -185,12 +133,22 @@ def test_another_device_s_answer_is_named_and_not_taken(file: Path) -> None:
     elsewhere = replace(CPU_FOUND, device=replace(CPU_FOUND.device, name="Another CPU"))
     choice = ask(file, elsewhere)
     assert choice.state == "default"
-    assert "nothing is measured for tiny on Another CPU (measured on Fake CPU)" in choice.why
+    assert "nothing is measured for tiny on Another CPU (nearest is decision 1: " in choice.why
+    assert "device.name: Fake CPU is stored, Another CPU is asked" in choice.why
 
 
-def test_an_engine_s_own_rule_is_not_ours_to_know(file: Path) -> None:
+def test_an_engine_s_own_rule_names_nobody_whom_we_do_not_know(file: Path) -> None:
     choice = ask(file, engine="vllm")
     assert (choice.state, choice.backend, choice.candidate) == ("default", None, None)
+
+
+def test_an_engine_s_own_rule_is_told_and_its_options_are_left_alone(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = "'vllm_cpu', engine_options={'vllm': {'attention_backend': 'CPU_ATTN'}}"
+    install_plugin(monkeypatch, tmp_path / "p", options)
+    choice = ask(file, engine="vllm")
+    assert (choice.state, choice.backend, choice.engine_options) == ("default", "vllm_cpu", None)
 
 
 def test_a_model_that_nobody_can_run(file: Path) -> None:
@@ -266,7 +224,10 @@ def test_when_nobody_measured_can_run_the_default_answers(file: Path) -> None:
     tune(file, {"swift": 50.0})
     choice = ask(file, disabled=NO_FLEX | {"swift"})
     assert (choice.state, choice.backend) == ("default", "torch_sdpa")
-    assert choice.why == "nobody who was measured can run here any more; run autotune warm here"
+    assert choice.why == (
+        "nobody who was measured can run here any more: swift:plain cannot run any more"
+        " (swift: named in AUTOTUNE_DISABLE_BACKENDS); run autotune warm here"
+    )
 
 
 @pytest.mark.usefixtures("plugins")
@@ -292,7 +253,7 @@ def test_an_override_that_can_run_wins_over_the_cache(file: Path, plugins: Path)
     tune(file)
     choice = ask(file, backend="steady")
     assert (choice.state, choice.backend, choice.decision) == ("override", "steady", None)
-    assert choice.why == "steady was asked for by AUTOTUNE_BACKEND"
+    assert choice.why.startswith("steady was asked for by AUTOTUNE_BACKEND; ")
 
 
 @pytest.mark.usefixtures("plugins")

@@ -73,7 +73,7 @@ def test_the_fields_of_a_hit(tiny: str, file: Path) -> None:
     assert (payload["engine"], payload["engine_args"]) == ("any", {})
     assert (payload["profile"], payload["model"]) == ("balanced", "tiny")
     (runner_up,) = payload["runners_up"]
-    assert set(runner_up) == {"backend", "variant", "pages", "score", "bound"}
+    assert set(runner_up) == {"backend", "variant", "pages", "score", "bound", "worst"}
     assert payload["measured_at"].endswith("+00:00")
 
 
@@ -258,7 +258,8 @@ def test_ls_show_and_rm(tiny: str, file: Path) -> None:
     listed = {
         "id", "model", "tensor_parallel", "device", "engine", "profile", "backend", "variant",
         "pages", "per_phase", "default", "speedup_vs_default", "tie", "why", "runners_up",
-        "versions", "method", "measured_at", "host", "tool_version",
+        "versions", "method", "measured_at", "host", "tool_version", "bound", "regret", "ground",
+        "split", "crossovers", "uncovered",
     }  # fmt: skip
     assert set(row) == listed
     assert (row["model"], row["backend"], row["variant"]) == ("tiny", "torch_sdpa", "padded")

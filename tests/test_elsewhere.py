@@ -268,11 +268,12 @@ def test_nothing_stored_for_the_model_is_the_default_of_that_device(
     last = "aiter_unified"
     tune(file, model, MI300X)
     install_plugin(monkeypatch, tmp_path / "more", f"'{last}'")
-    ours = frozenset(default_order(MI300X)) - {last}
+    ours = frozenset(default_order("any", MI300X)) - {last}
     choice = ask(file, replace(model, max_model_len=32), Settings(disabled=ours), "mi300x")
     assert (choice.state, choice.backend, choice.decision) == ("default", last, None)
     assert choice.why.startswith("AMD Instinct MI300X is not on this machine: ")
-    assert "; nothing is measured for tiny on AMD Instinct MI300X; " in choice.why
+    assert "; nothing is measured for tiny on AMD Instinct MI300X (nearest is" in choice.why
+    assert "max_model_len: 256 is stored, 32 is asked" in choice.why
     assert choice.why.endswith("; autotune warm measures it there")
 
 
@@ -280,7 +281,7 @@ def test_nobody_in_the_default_s_order_is_no_backend_with_every_reason(
     file: Path, model: ModelConfig
 ) -> None:
     tune(file, model)
-    disabled = frozenset(default_order(H100))
+    disabled = frozenset(default_order("any", H100))
     choice = ask(file, replace(model, max_model_len=32), Settings(disabled=disabled))
     assert (choice.state, choice.backend, choice.candidate) == ("default", None, None)
     assert "; no backend can run tiny there: " in choice.why

@@ -101,7 +101,7 @@ def test_an_engine_takes_only_what_it_has_an_option_for() -> None:
     flex = replace(FLEX, engine_options=option)
     wishes = Wishes("vllm")
     assert reasons(make_model(FULL), wishes, SDPA, flex) == {
-        "engine vllm: has no option that loads torch_sdpa"
+        "engine vllm: has no option that loads torch_sdpa:plain"
     }
     plan = plan_of(make_model(FULL), SDPA, flex, wishes=wishes)
     assert {step.labels for step in plan.steps} == {("torch_flex:plain",)}

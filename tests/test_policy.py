@@ -5,15 +5,15 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from operator import attrgetter
 
 import pytest
 from fakes import candidate, timed
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autotune.policy import Candidate, Evidence, NoVerdict, Verdict, decide
-from kernels_bench.spec import Failed, Outcome, Timed, Wrong
+from autotune.criteria import Criteria
+from autotune.policy import Candidate, Evidence, NoVerdict, Terms, Verdict, decide
+from kernels_bench.spec import Failed, Outcome, Phase, Timed, Wrong
 from kernels_bench.standings import PROMOTION_MARGIN, REPLACE_MARGIN
 
 SDPA, FLEX, ALPHA, BETA = map(candidate, ("torch_sdpa", "torch_flex", "alpha", "beta"))
@@ -22,12 +22,25 @@ FAILED = Failed("crash", "killed by SIGSEGV")
 WRONG = Wrong("values", 0.5, 0.01)
 
 
+def item(
+    workload: str, who: Candidate, outcome: Outcome, num_layers: int = 1, kind: str = "full"
+) -> Evidence:
+    """Of a phase that no engine splits."""
+    return Evidence(kind, num_layers, workload, Phase.MIXED, who, outcome)
+
+
 def on(workload: str, outcomes: Mapping[Candidate, Outcome | float]) -> tuple[Evidence, ...]:
     """Outcomes on a workload of a model with one layer; a number is a time."""
     return tuple(
-        Evidence("full", 1, workload, who, timed(it) if isinstance(it, float | int) else it)
+        item(workload, who, timed(it) if isinstance(it, float | int) else it)
         for who, it in outcomes.items()
     )
+
+
+def verdict_on(
+    evidence: Sequence[Evidence], weights: Mapping[str, float], standing: Candidate | None = None
+) -> Verdict | NoVerdict:
+    return decide(evidence, Terms(weights, ORDER, standing=standing))
 
 
 def verdict_of(
@@ -36,7 +49,7 @@ def verdict_of(
     standing: Candidate | None = None,
 ) -> Verdict:
     workloads = {item.workload for item in evidence}
-    verdict = decide(evidence, weights or dict.fromkeys(workloads, 1.0), ORDER, standing)
+    verdict = verdict_on(evidence, weights or dict.fromkeys(workloads, 1.0), standing)
     assert isinstance(verdict, Verdict)
     return verdict
 
@@ -155,7 +168,7 @@ def test_a_workload_of_no_weight_still_has_to_be_right() -> None:
 
 def test_kinds_of_layers_add_up_by_their_number() -> None:
     def layers(kind: str, number: int, times: Mapping[Candidate, float]) -> list[Evidence]:
-        return [Evidence(kind, number, "a", who, timed(us)) for who, us in times.items()]
+        return [item("a", who, timed(us), number, kind) for who, us in times.items()]
 
     # 1 full layer and 5 windows: 600 us against 200 + 5 * 60 us.
     evidence = layers("full", 1, {SDPA: 100, FLEX: 200}) + layers(
@@ -163,13 +176,13 @@ def test_kinds_of_layers_add_up_by_their_number() -> None:
     )
     assert verdict_of(evidence).winner.score == pytest.approx(500 / 600)
     assert verdict_of(evidence).why.endswith("over 1 workload")
-    assert isinstance(decide(evidence[:1] + evidence[3:], {"a": 1.0}, ORDER), NoVerdict)
+    assert isinstance(verdict_on(evidence[:1] + evidence[3:], {"a": 1.0}), NoVerdict)
 
 
 def test_a_plan_is_paid_once_a_step_and_not_once_a_layer() -> None:
     evidence = [
-        Evidence("full", 10, "a", SDPA, timed(10.0, plan_us=0.0)),
-        Evidence("full", 10, "a", FLEX, timed(5.0, plan_us=40.0)),
+        item("a", SDPA, timed(10.0, plan_us=0.0), 10),
+        item("a", FLEX, timed(5.0, plan_us=40.0), 10),
     ]
     assert verdict_of(evidence).winner.score == pytest.approx((10 * 5 + 40) / (10 * 10))
 
@@ -183,12 +196,12 @@ def test_one_candidate_alone() -> None:
 
 
 def test_nobody() -> None:
-    verdict = decide(on("a", {SDPA: FAILED, FLEX: WRONG}), {"a": 1.0}, ORDER)
+    verdict = verdict_on(on("a", {SDPA: FAILED, FLEX: WRONG}), {"a": 1.0})
     assert verdict == NoVerdict("no candidate was right and timed on every workload measured")
 
 
 def test_no_evidence() -> None:
-    assert decide((), {"a": 1.0}, ORDER) == NoVerdict("nothing was measured")
+    assert verdict_on((), {"a": 1.0}) == NoVerdict("nothing was measured")
 
 
 def test_variants_of_the_default_stay_in_their_own_order() -> None:
@@ -224,10 +237,9 @@ def test_whether_a_graph_holds_the_call_is_asked_workload_by_workload() -> None:
     evidence += on("prefill", {SDPA: 50, FLEX: slow_to_call})
     assert verdict_of(evidence).winner.candidate == SDPA
     assert verdict_of(evidence, {"decode": 1.0}).winner.score == pytest.approx(30 / 50)
-    assert decide(evidence, {"prefill": 1.0}, ORDER) == decide(
+    assert verdict_on(evidence, {"prefill": 1.0}) == verdict_on(
         on("decode", {SDPA: 50, FLEX: 100}) + on("prefill", {SDPA: 50, FLEX: 100}),
         {"prefill": 1.0},
-        ORDER,
     )
 
 
@@ -412,7 +424,7 @@ EVIDENCE = st.dictionaries(
     min_size=1,
 ).map(
     lambda found: tuple(
-        Evidence("full", 3, workload, who, outcome) for (workload, who), outcome in found.items()
+        item(workload, who, outcome, 3) for (workload, who), outcome in found.items()
     )
 )
 WEIGHTS = st.fixed_dictionaries({name: st.integers(0, 9) for name in "abc"})
@@ -437,14 +449,14 @@ def test_a_machine_that_is_slower_throughout_decides_the_same(
 ) -> None:
     # A power of two: the arithmetic stays exact.
     slower = tuple(scaled(item, factor) for item in evidence)
-    assert decide(slower, weights, ORDER) == decide(evidence, weights, ORDER)
+    assert verdict_on(slower, weights) == verdict_on(evidence, weights)
 
 
 @given(EVIDENCE, WEIGHTS)
 def test_nobody_slower_replaces_the_default(
     evidence: tuple[Evidence, ...], weights: dict[str, int]
 ) -> None:
-    match decide(evidence, weights, ORDER):
+    match verdict_on(evidence, weights):
         case Verdict(winner=winner, incumbent=incumbent) if winner.candidate != incumbent:
             assert winner.score <= 1 - PROMOTION_MARGIN
             assert winner.score + winner.bound < 1
@@ -461,7 +473,7 @@ def test_the_ranking_holds_everyone_legal_once_in_order(
         (item.candidate, item.workload) for item in evidence if isinstance(item.outcome, Timed)
     ]
     legal = {who for who, _ in right if {w for c, w in right if c == who} == workloads}
-    match decide(evidence, weights, ORDER):
+    match verdict_on(evidence, weights):
         case Verdict(winner=winner, ranking=ranking):
             assert ranking[0] == winner
             assert {r.candidate for r in ranking} == legal
@@ -478,11 +490,7 @@ def test_the_order_of_the_evidence_does_not_matter(
 ) -> None:
     shuffled = list(evidence)
     chance.shuffle(shuffled)
-    # By workload, as a plan gives it: sums of floats depend on their order.
-    workload = attrgetter("workload")
-    first = decide(sorted(evidence, key=workload), weights, ORDER)
-    second = decide(sorted(shuffled, key=workload), weights, ORDER)
-    assert first == second
+    assert verdict_on(shuffled, weights) == verdict_on(evidence, weights)
 
 
 STANDING = st.sampled_from([SDPA, FLEX, ALPHA, BETA])
@@ -492,28 +500,109 @@ STANDING = st.sampled_from([SDPA, FLEX, ALPHA, BETA])
 def test_a_stored_winner_is_replaced_only_for_a_reason(
     evidence: tuple[Evidence, ...], weights: dict[str, int], standing: Candidate
 ) -> None:
-    match decide(evidence, weights, ORDER, standing):
+    match verdict_on(evidence, weights, standing):
         case Verdict(winner=winner, ranking=ranking, incumbent=incumbent):
             held = next((r for r in ranking if r.candidate == standing), None)
             if held is None:
-                assert decide(evidence, weights, ORDER, standing) == decide(
-                    evidence, weights, ORDER
-                )
-            elif held is not winner and held.score - held.bound <= 1:
+                assert verdict_on(evidence, weights, standing) == verdict_on(evidence, weights)
+            elif (
+                held is not winner
+                and held.score - held.bound <= 1
+                and not held.regresses(Criteria())
+            ):
                 assert winner.candidate != incumbent
                 assert winner.score <= held.score * (1 - REPLACE_MARGIN)
         case NoVerdict():
-            assert isinstance(decide(evidence, weights, ORDER), NoVerdict)
+            assert isinstance(verdict_on(evidence, weights), NoVerdict)
 
 
 @given(EVIDENCE, WEIGHTS, st.none() | STANDING)
 def test_a_winner_stands_in_the_next_run(
     evidence: tuple[Evidence, ...], weights: dict[str, int], standing: Candidate | None
 ) -> None:
-    match decide(evidence, weights, ORDER, standing):
+    match verdict_on(evidence, weights, standing):
         case Verdict(winner=winner):
-            again = decide(evidence, weights, ORDER, winner.candidate)
+            again = verdict_on(evidence, weights, winner.candidate)
             assert isinstance(again, Verdict)
             assert again.winner == winner
         case NoVerdict():
             pass
+
+
+def test_nobody_is_taken_who_is_far_worse_where_it_weighs() -> None:
+    evidence = on("a", {SDPA: 100, FLEX: 20, ALPHA: 95}) + on(
+        "b", {SDPA: 100, FLEX: 151, ALPHA: 95}
+    )
+    verdict = verdict_of(evidence)
+    assert verdict.winner.candidate == ALPHA
+    alone = [each for each in evidence if each.candidate != ALPHA]
+    kept = verdict_of(alone)
+    assert (kept.winner.candidate, kept.ground) == (SDPA, "regression")
+    assert kept.why.startswith("the default torch_sdpa:plain is kept: torch_flex:plain costs 14.5%")
+    assert kept.why.endswith("but 1.51x the default's on b; 1.5x is allowed")
+    assert [r.candidate for r in kept.ranking] == [SDPA, FLEX]
+    # On what hardly weighs it may be slow.
+    assert verdict_of(alone, {"a": 1, "b": 0.02}).winner.candidate == FLEX
+
+
+@pytest.mark.parametrize(
+    ("burden", "told"),
+    [
+        ({"compile_s": 61.0}, "torch_flex:plain, which takes 61 s to compile"),
+        ({"workspace_bytes": 512 << 20}, "torch_flex:plain, which takes 512 MiB beside the KV"),
+    ],
+)
+def test_of_equals_the_one_whose_start_costs_less(burden: Mapping[str, float], told: str) -> None:
+    heavy = replace(timed(80.0), **burden)
+    verdict = verdict_of(on("a", {SDPA: 100, FLEX: heavy, ALPHA: 80.4}))
+    assert (verdict.winner.candidate, verdict.ground) == (ALPHA, "tie_broken")
+    assert f"a tie with {told}" in verdict.why
+    # Not where it is no tie.
+    assert verdict_of(on("a", {SDPA: 100, FLEX: heavy, ALPHA: 90})).winner.candidate == FLEX
+
+
+def test_regret_is_what_the_best_of_each_workload_would_save() -> None:
+    evidence = on("a", {SDPA: 100, FLEX: 50}) + on("b", {SDPA: 100, FLEX: 120, ALPHA: 80})
+    verdict = verdict_of(evidence, {"a": 3, "b": 1})
+    assert verdict.winner.candidate == FLEX
+    # Who was not timed everywhere is no winner, and still the best where it was.
+    assert verdict.regret == pytest.approx((3 * 0.5 + 1.2) / (3 * 0.5 + 0.8) - 1)
+
+
+@pytest.mark.parametrize(
+    ("times", "ground"),
+    [
+        ({SDPA: 100, FLEX: 80}, "margin"),
+        ({SDPA: 100, FLEX: 120}, "default_is_fastest"),
+        ({SDPA: 100, FLEX: 99}, "margin_not_met"),
+        ({SDPA: 100}, "only_candidate"),
+        ({SDPA: 100, FLEX: 80.4, ALPHA: 80}, "tie_broken"),
+    ],
+)
+def test_a_verdict_says_what_decided(times: Mapping[Candidate, float], ground: str) -> None:
+    assert verdict_of(on("a", times)).ground == ground
+
+
+def test_a_stored_winner_that_is_kept_says_so() -> None:
+    assert verdict_of(on("a", {SDPA: 100, FLEX: 80, ALPHA: 79}), standing=FLEX).ground != "margin"
+    kept = verdict_of(on("a", {SDPA: 100, FLEX: 80, ALPHA: 78.5}), standing=FLEX)
+    assert (kept.winner.candidate, kept.ground) == (FLEX, "stored_winner_kept")
+
+
+def test_other_criteria() -> None:
+    evidence = on("a", {SDPA: 100, FLEX: 90})
+    lenient = Terms({"a": 1.0}, ORDER)
+    strict = Terms({"a": 1.0}, ORDER, criteria=Criteria(promotion=0.2))
+    assert isinstance(found := decide(evidence, lenient), Verdict)
+    assert found.winner.candidate == FLEX
+    assert isinstance(kept := decide(evidence, strict), Verdict)
+    assert kept.winner.candidate == SDPA
+    assert "promotion needs 20%" in kept.why
+
+
+def test_an_engine_that_plans_ahead_pays_no_plan() -> None:
+    evidence = on("a", {SDPA: 100, FLEX: timed(80.0, plan_us=50.0)})
+    ahead = Terms({"a": 1.0}, ORDER, criteria=Criteria(plan_share=0.0))
+    assert verdict_of(evidence).winner.candidate == SDPA
+    assert isinstance(found := decide(evidence, ahead), Verdict)
+    assert found.winner.candidate == FLEX

@@ -47,3 +47,37 @@ def test_what_is_no_duration(text: str) -> None:
 def test_a_wrong_budget_names_its_variable() -> None:
     with pytest.raises(UsageError, match=r"^AUTOTUNE_BUDGET: 'word': expected a time"):
         _ = read_settings({"AUTOTUNE_BUDGET": "word"}).budget_s
+
+
+def test_modes_states_and_flags() -> None:
+    environ = {
+        "AUTOTUNE_MODE": "Observe",
+        "AUTOTUNE_ACCEPT": "exact",
+        "AUTOTUNE_LOCK": "/etc/autotune.lock",
+        "AUTOTUNE_DEVICE_ALIASES": "A = B; C=D ;",
+        "AUTOTUNE_FORCE": "1",
+        "VLLM_ATTENTION_BACKEND": "FLASHINFER",
+        "VLLM_BATCH_INVARIANT": "1",
+        "SGLANG_ENABLE_DETERMINISTIC_INFERENCE": "false",
+    }
+    settings = read_settings(environ)
+    assert (settings.mode, settings.accept, settings.force) == ("observe", "exact", True)
+    assert settings.lock == "/etc/autotune.lock"
+    assert settings.aliases == (("A", "B"), ("C", "D"))
+    assert settings.vllm_backend == "FLASHINFER"
+    assert settings.invariant == (("vllm", "VLLM_BATCH_INVARIANT=1"),)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("AUTOTUNE_MODE", "on", "expected one of off, observe, read, tune"),
+        ("AUTOTUNE_ACCEPT", "default", "expected one of exact, drifted, borrowed"),
+        ("AUTOTUNE_DEVICE_ALIASES", "H100", "'H100': expected NAME=NAME, joined by semicolons"),
+    ],
+)
+def test_a_wrong_word_names_its_variable_and_the_known_ones(
+    name: str, text: str, expected: str
+) -> None:
+    with pytest.raises(UsageError, match=rf"^{name}.*{expected}$"):
+        read_settings({name: text})

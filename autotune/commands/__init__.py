@@ -17,8 +17,11 @@ from kernels_bench.errors import AutotuneError
 _COMMANDS = {
     "warm": "measure a model's candidates, decide, remember",
     "choose": "print the backend that an engine would get",
+    "explain": "why this backend, and why not that one",
     "backends": "who can run a model, and every reason why not",
     "bench": "measure workloads by hand, store nothing",
+    "simulate": "decide stored evidence again under other rules",
+    "lock": "write decisions to a file that outranks the cache",
     "models": "the models known by name",
     "cache": "look at what is remembered",
 }

@@ -7,7 +7,7 @@ import json
 import click
 
 from autotune._store import Location
-from autotune.chooser import choose
+from autotune.chooser import answer
 from autotune.commands.options import (
     Target,
     cache_option,
@@ -61,7 +61,9 @@ def command(
     settings = settings_from(profile)
     question = target.question(settings)
     found = find_anywhere(target.device, question, location.path)
-    choice = choose(Asked(question, found, settings, strict), location.path)
+    choice = answer(Asked(question, found, settings, strict), location.path)
+    for warning in choice.warnings:
+        click.echo(f"autotune: warning: {warning}", err=True)
     click.echo(_render(choice, "json" if as_json else form), nl=form in ("text", "json"))
     if assert_hit is not None and choice.state not in _HITS[: _HITS.index(assert_hit) + 1]:
         click.echo(f"autotune: --assert-hit {assert_hit}: {choice.state}: {choice.why}", err=True)
@@ -78,11 +80,16 @@ def _render(choice: Choice, form: str) -> str:
         case "json":
             return json.dumps(choice_payload(choice), indent=2)
         case "args":
-            options = (choice.engine_options or {}).items()
+            options = ({} if choice.is_observed else choice.engine_options or {}).items()
             return "".join(
                 f"--{name.replace('_', '-')} {_word(value)}\n" for name, value in options
             )
         case "env":
-            return "" if choice.backend is None else f"AUTOTUNE_BACKEND={choice.backend}\n"
+            if choice.backend is None or choice.is_observed:
+                return ""
+            return f"AUTOTUNE_BACKEND={choice.backend}\n"
         case _:
-            return "\n".join(choice_lines(choice))
+            lines = choice_lines(choice)
+            if choice.is_observed:
+                lines.append("  observed only: AUTOTUNE_MODE=observe, the engine's own rule stays")
+            return "\n".join(lines)

@@ -39,7 +39,7 @@ class Target:
 
     def question(self, settings: Settings) -> Question:
         """The model, with the engine and the profile; raises for a profile that is not known."""
-        return Question(self.model(), self.engine, find_profile(settings.profile).name)
+        return Question(self.model(), self.engine, find_profile(settings.profile).key)
 
 
 def target_options(command: Command) -> Command:
@@ -149,7 +149,10 @@ def _with_targets(model_option: Command, device_option: Command, command: Comman
 
 json_option = click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
 profile_option = click.option(
-    "--profile", metavar="P", help="Traffic that weighs the workloads; default: balanced."
+    "--profile",
+    metavar="NAME|FILE",
+    help="Traffic that weighs the workloads: balanced, chat, code, long-context, decode-heavy, or a"
+    " file of weights, requests or vLLM's metrics.",
 )
 
 

@@ -1,0 +1,87 @@
+"""`autotune lock`: decisions as a small text file that outranks the cache."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import click
+
+from autotune._store import Location, list_decisions
+from autotune.commands.options import cache_option, json_option
+from autotune.elsewhere import of_device
+from autotune.errors import UsageError
+from autotune.lock import render_lock
+from autotune.locking import lock_entries
+from autotune.payload import SCHEMA
+from kernels_bench.backends import find_backend
+
+
+@click.command()
+@click.option("-o", "--output", required=True, metavar="FILE", help="- is stdout.")
+@click.option(
+    "--deny", multiple=True, metavar="BACKEND", help="Never taken while the lock is applied."
+)
+@click.option("--model", multiple=True, metavar="NAME", help="Decisions for these models alone.")
+@click.option("--device", metavar="NAME", help="For this device alone: words of its name.")
+@click.option("--engine", multiple=True, metavar="E", help="For these engines alone.")
+@click.option("--profile", multiple=True, metavar="P", help="For these profiles alone.")
+@cache_option
+@json_option
+def command(
+    output: str,
+    deny: tuple[str, ...],
+    model: tuple[str, ...],
+    device: str | None,
+    engine: tuple[str, ...],
+    profile: tuple[str, ...],
+    location: Location,
+    as_json: bool,
+) -> None:
+    """Write decisions to a file for review, sorted and without times: AUTOTUNE_LOCK=FILE applies
+    it, and points back to the one before to roll it back.
+    """
+    unknown = [name for name in deny if find_backend(name) is None]
+    if unknown:
+        raise UsageError(f"--deny: no such backend is installed: {', '.join(unknown)}")
+    stored = list_decisions(location.path)
+    if device is not None:
+        stored = of_device(device, stored)
+    mine = [
+        each
+        for each in stored
+        if (not model or each.model.name in model)
+        and (not engine or each.decision.engine in engine)
+        and (not profile or each.decision.profile in profile)
+    ]
+    entries = lock_entries(location.path, mine)
+    if not entries:
+        raise UsageError(f"{location.path} holds no such decision; autotune cache ls lists them")
+    text = render_lock(entries, deny)
+    if output == "-":
+        click.echo(text, nl=False)
+    else:
+        _write(Path(output), text)
+        if as_json:
+            written = {"schema": SCHEMA, "path": output, "decisions": len(entries)}
+            click.echo(json.dumps(written))
+        else:
+            click.echo(f"{len(entries)} decisions in {output}", err=True)
+
+
+def _write(path: Path, text: str) -> None:
+    """All of it or nothing: an engine may start while the file is replaced."""
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
+        ) as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        scratch = Path(file.name)
+        scratch.chmod(0o644)
+        scratch.replace(path)
+    except OSError as error:
+        raise UsageError(f"lock {path}: cannot be written ({error.strerror})") from error

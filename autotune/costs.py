@@ -1,0 +1,228 @@
+"""What attention costs a step, by candidate, kind of layer and workload.
+
+J = L * time of a layer + share * time of a plan, where a layer that no graph replays takes as long
+as the slower of device and host. Pure.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeVar
+
+from kernels_bench.clock import Lap
+from kernels_bench.spec import Outcome, Pages, Phase, Timed, Wrong
+from kernels_bench.standings import CONFIDENCE, MEDIAN_ERROR, t_quantile
+
+Z_99 = 2.33
+"""One-sided 99 % bound of a normal."""
+_MIN_DEGREES = 4
+"""A race pools the spread of everybody's rounds, and has five at least. Whoever was sent home after
+a sample or two knows that spread as well as the others, so that Student's 31.8 for one degree would
+charge for an ignorance that is not there; what few samples lack, their square root charges."""
+
+LONG_COMPILE_S = 30.0
+"""Felt in a start: an engine is up in about a minute where nothing compiles."""
+LARGE_WORKSPACE_BYTES = 256 << 20
+"""Room for 2048 tokens of an 8B model's KV cache (32 layers, 8 KV heads of 128, 2 bytes)."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Who was measured."""
+
+    backend: str
+    variant: str
+    pages: Pages
+
+    @property
+    def label(self) -> str:
+        """For people: "torch_sdpa:padded"."""
+        return f"{self.backend}:{self.variant}"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One outcome on one workload of one kind of layer."""
+
+    kind: str
+    num_layers: int
+    workload: str
+    phase: Phase
+    candidate: Candidate
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One workload of one kind of layer."""
+
+    kind: str
+    workload: str
+    phase: Phase
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of a step."""
+
+    us: float
+    error_us: float
+    """Standard error, wider by what few samples lack."""
+
+    @property
+    def relative_error(self) -> float:
+        """Of `us`."""
+        return self.error_us / self.us
+
+    def plus(self, other: Cost) -> Cost:
+        """Of two kinds of layers that one step runs."""
+        return Cost(self.us + other.us, math.hypot(self.error_us, other.error_us))
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Everyone's, wherever they were right and timed."""
+
+    cells: tuple[Cell, ...]
+    """All that was measured, in no order that depends on that of the evidence."""
+    of: Mapping[Candidate, Mapping[Cell, Cost]]
+    """Without the kinds of layer on which a candidate was wrong anywhere."""
+    captured: Mapping[Candidate, frozenset[Phase]]
+    """The phases in which a graph held a candidate's calls."""
+    starts: Mapping[Candidate, StartCost]
+
+    @cached_property
+    def everywhere(self) -> tuple[Candidate, ...]:
+        """Who is right and timed in every cell."""
+        return tuple(who for who, own in self.of.items() if len(own) == len(self.cells))
+
+    @cached_property
+    def workloads(self) -> tuple[str, ...]:
+        """Each once."""
+        return tuple(dict.fromkeys(cell.workload for cell in self.cells))
+
+    @cached_property
+    def best_us(self) -> Mapping[str, float]:
+        """Workload -> what it would cost if each were run by whoever is best at it."""
+        best = dict.fromkeys(self.workloads, 0.0)
+        for cell in self.cells:
+            times = [own[cell].us for own in self.of.values() if cell in own]
+            best[cell.workload] += min(times, default=0.0)
+        return best
+
+    def step(self, assignment: Mapping[Cell, Candidate]) -> dict[str, Cost]:
+        """Workload -> cost, each cell run by its candidate."""
+        sums: dict[str, Cost] = {}
+        for cell in self.cells:
+            own = self.of[assignment[cell]][cell]
+            before = sums.get(cell.workload)
+            sums[cell.workload] = own if before is None else before.plus(own)
+        return sums
+
+    def by_one(self, candidate: Candidate) -> dict[str, Cost]:
+        """Workload -> cost, all of it run by one candidate."""
+        return self.step(dict.fromkeys(self.cells, candidate))
+
+
+@dataclass(frozen=True)
+class StartCost:
+    """What the start of an engine pays for a candidate, whatever it serves: the most of what was
+    seen on any workload.
+    """
+
+    compile_s: float
+    """0 where nobody measured it."""
+    workspace_bytes: int | None
+    """None where nobody counted."""
+    plan_waits: bool
+
+    @property
+    def burden(self) -> tuple[bool, bool]:
+        """What decides between equals: a long compile, then a large workspace. Seconds and bytes
+        themselves differ from run to run with what lay compiled on the disk.
+        """
+        return self.is_slow, self.is_large
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether a start feels its compiling."""
+        return self.compile_s >= LONG_COMPILE_S
+
+    @property
+    def is_large(self) -> bool:
+        """Whether its workspace takes room from the KV cache that is worth a word."""
+        return (self.workspace_bytes or 0) >= LARGE_WORKSPACE_BYTES
+
+
+def costs_of(evidence: Sequence[Evidence], plan_share: float = 1.0) -> Costs:
+    """Sort evidence by candidate and cell."""
+    cells = sorted({_cell(item) for item in evidence}, key=lambda c: (c.kind, c.workload))
+    wrong = {(i.candidate, i.kind) for i in evidence if isinstance(i.outcome, Wrong)}
+    timed = [(item, item.outcome) for item in evidence if isinstance(item.outcome, Timed)]
+    of: dict[Candidate, dict[Cell, Cost]] = {}
+    captured: dict[Candidate, set[Phase]] = {}
+    for item, outcome in timed:
+        if (item.candidate, item.kind) in wrong:
+            continue
+        of.setdefault(item.candidate, {})[_cell(item)] = _cost(item, outcome, plan_share)
+        phases = captured.setdefault(item.candidate, set())
+        if outcome.is_captured:
+            phases.add(item.phase)
+    return Costs(
+        tuple(cells),
+        {who: of[who] for who in sorted(of, key=_place)},
+        {who: frozenset(phases) for who, phases in captured.items()},
+        start_costs((item.candidate, item.outcome) for item in evidence),
+    )
+
+
+def _place(candidate: Candidate) -> tuple[str, str, int, str]:
+    pages = candidate.pages
+    return candidate.backend, candidate.variant, pages.size, pages.layout
+
+
+def _cell(item: Evidence) -> Cell:
+    return Cell(item.kind, item.workload, item.phase)
+
+
+def _cost(item: Evidence, timed: Timed, plan_share: float) -> Cost:
+    us = item.num_layers * layer_us(timed) + plan_share * timed.plan_us
+    return Cost(us, us * _relative_error(timed))
+
+
+def layer_us(timed: Timed) -> float:
+    """Of a layer as an engine runs it, which is what was raced."""
+    return Lap(timed.gpu_us, None if timed.is_captured else timed.call_us).us
+
+
+def _relative_error(timed: Timed) -> float:
+    """Standard error of a median paired ratio, such that the bound of a normal is that of Student's
+    t; taken for the host's time too, where that sets the pace.
+    """
+    degrees = max(timed.samples - 1, _MIN_DEGREES)
+    widening = t_quantile(CONFIDENCE, degrees) / Z_99
+    return widening * MEDIAN_ERROR * timed.noise / math.sqrt(timed.samples)
+
+
+_Who = TypeVar("_Who", Candidate, str)
+
+
+def start_costs(outcomes: Iterable[tuple[_Who, Outcome]]) -> Mapping[_Who, StartCost]:
+    """(candidate, outcome) to a candidate -> its cost, for those with a time."""
+    timed: dict[_Who, list[Timed]] = {}
+    for who, outcome in outcomes:
+        if isinstance(outcome, Timed):
+            timed.setdefault(who, []).append(outcome)
+    return {who: _start_cost(times) for who, times in timed.items()}
+
+
+def _start_cost(timed: Sequence[Timed]) -> StartCost:
+    counted = [each.workspace_bytes for each in timed if each.workspace_bytes is not None]
+    return StartCost(
+        compile_s=max(each.compile_s for each in timed),
+        workspace_bytes=max(counted, default=None),
+        plan_waits=any(each.plan_waits for each in timed),
+    )

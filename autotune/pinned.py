@@ -1,0 +1,89 @@
+"""The lock that the user points at, as far as it fits this question."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from autotune.decision import Decision
+from autotune.errors import LockError
+from autotune.lock import Located, Lock, load_lock, matching
+from autotune.nearest import Stored, nearest
+from autotune.remembered import Answer
+from autotune.today import Asked
+from kernels_bench.backends import find_backend
+
+
+@dataclass(frozen=True)
+class Pinned:
+    """What a lock says."""
+
+    answers: tuple[Answer, ...] = ()
+    deny: frozenset[str] = frozenset()
+    notes: tuple[str, ...] = ()
+    """Why it does not answer, a line each."""
+    where: str = ""
+    """The line that answers."""
+
+
+def pinned(asked: Asked) -> Pinned:
+    """The entry for this question and device; a lock that cannot be read is an error under
+    `strict`, and otherwise a note.
+    """
+    if asked.settings.lock is None:
+        return Pinned()
+    try:
+        lock = load_lock(Path(asked.settings.lock))
+    except LockError as error:
+        if asked.strict:
+            raise
+        return Pinned(notes=(str(error),))
+    unknown = sorted(name for name in lock.deny if find_backend(name) is None)
+    notes = [f"lock {lock.source}: denies {name}, no such backend is installed" for name in unknown]
+    found = matching(lock, asked.question.text, asked.found.device)
+    if found is None or find_backend(found.entry.candidate.backend) is None:
+        why = _nothing_fits(lock, asked) if found is None else _unknown_backend(lock, found)
+        if asked.strict:
+            raise LockError(why)
+        return Pinned(deny=lock.deny, notes=(*notes, why))
+    where = f"lock {lock.source} line {found.line}"
+    return Pinned((Answer(_decision(found), "lock"),), lock.deny, tuple(notes), where)
+
+
+def _unknown_backend(lock: Lock, found: Located) -> str:
+    name = found.entry.candidate.backend
+    return f"lock {lock.source} line {found.line}: no such backend is installed: {name}"
+
+
+def _nothing_fits(lock: Lock, asked: Asked) -> str:
+    """What comes closest, and why it is not taken."""
+    stored = (
+        Stored(
+            f"line {each.line}", each.entry.model_name, each.entry.question_text, each.entry.device
+        )
+        for each in lock.entries
+    )
+    near = nearest(asked.question.text, asked.found.device, stored)
+    told = "it has no line for this model"
+    if near:
+        told = f"{near[0].stored.where} does not fit: {', '.join(near[0].differences)}"
+    return f"lock {lock.source}: {told}"
+
+
+def _decision(found: Located) -> Decision:
+    """What the entry was written from, as far as a lock keeps it."""
+    entry = found.entry
+    return Decision(
+        winner=entry.candidate,
+        default=entry.default,
+        per_kind=entry.per_kind,
+        split=entry.split,
+        speedup_vs_default=entry.speedup_vs_default,
+        tie=False,
+        why=f"{entry.candidate.label} is pinned, as decided on {entry.measured_at[:10]}",
+        runners_up=(),
+        versions=entry.versions,
+        method=entry.method,
+        power_limit_w=entry.device.power_limit_w,
+        measured_at=entry.measured_at,
+    )

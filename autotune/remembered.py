@@ -1,0 +1,140 @@
+"""Answers that are stored, in a cache or a lock, against what is installed today."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from autotune.costs import Candidate
+from autotune.decision import (
+    Choice,
+    Decision,
+    Source,
+    State,
+    with_runner_up,
+    without_split,
+)
+from autotune.elsewhere import Elsewhere, stack_under
+from autotune.today import Asked, variant_today
+from kernels_bench.method import METHOD
+from kernels_bench.spec import Stack, Variant
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A stored decision for this question."""
+
+    decision: Decision
+    source: Source
+    kinship: tuple[str, ...] = ()
+    """What sets the measured device apart from this one; empty: it is the same part."""
+
+
+@dataclass(frozen=True)
+class Unusable:
+    """Why none of the stored answers is taken."""
+
+    why: str
+
+
+def take(asked: Asked, answers: Sequence[Answer]) -> Choice | Unusable | None:
+    """The best of the answers, which stand newest first: of this part and stack, of this part, of a
+    sister part; None where there is none.
+    """
+    if not answers:
+        return None
+    # Of these names alone: a start needs no list of everything that is installed.
+    names = {name for each in answers for name in each.decision.versions}
+    stack = stack_under(asked.found, names)
+    found = [(each, _drift(each.decision, asked, stack)) for each in answers]
+    answer, drift = min(found, key=lambda pair: (bool(pair[0].kinship), bool(pair[1])))
+    state: State = "borrowed" if answer.kinship else "drifted" if drift else "exact"
+    notes = [*answer.kinship, *drift]
+    if not _is_accepted(state, asked):
+        said = f"AUTOTUNE_ACCEPT={asked.settings.accept} leaves a {state} answer"
+        return Unusable(f"{said} ({'; '.join(notes)})")
+    return _still_able(asked, answer, state, notes, stack)
+
+
+def _is_accepted(state: State, asked: Asked) -> bool:
+    order: tuple[State, ...] = ("exact", "drifted", "borrowed")
+    return order.index(state) <= order.index(asked.settings.accept)
+
+
+def _still_able(
+    asked: Asked, answer: Answer, state: State, notes: Sequence[str], stack: Stack
+) -> Choice | Unusable:
+    """The winner, or who was next, if it can run today."""
+    decision = answer.decision
+    refusals: list[str] = []
+    for candidate in dict.fromkeys((decision.winner, *decision.successors)):
+        match variant_today(asked, candidate, stack):
+            case Variant() as variant:
+                taken, lost = _with(asked, decision, candidate, stack)
+                warnings = [*refusals, *lost]
+                if state == "borrowed":
+                    warnings.insert(0, f"borrowed from a sister part: {'; '.join(notes)}")
+                return Choice(
+                    state=state,
+                    why="; ".join([*notes, *refusals, *lost, taken.why]),
+                    engine=asked.question.engine,
+                    profile=asked.question.profile,
+                    model=asked.question.model.name,
+                    device=asked.found.device,
+                    source=answer.source,
+                    decision=taken,
+                    candidate=candidate,
+                    engine_options=variant.engine_options.get(asked.question.engine),
+                    warnings=tuple(warnings),
+                )
+            case refusal:
+                refusals.append(f"{candidate.label} {_lost(asked)} ({refusal})")
+    told = "; ".join(refusals)
+    return Unusable(f"nobody who was measured can run {asked.where} any more: {told}")
+
+
+def _with(
+    asked: Asked, decision: Decision, candidate: Candidate, stack: Stack
+) -> tuple[Decision, list[str]]:
+    """The decision with this winner; without its split where a member of that cannot run."""
+    if candidate != decision.winner:
+        return with_runner_up(decision, candidate), []
+    lost = []
+    for member in () if decision.split is None else decision.split.members:
+        refusal = variant_today(asked, member, stack)
+        if not isinstance(refusal, Variant):
+            lost.append(f"no split: {member.label} {_lost(asked)} ({refusal})")
+    return (without_split(decision), lost) if lost else (decision, [])
+
+
+def _lost(asked: Asked) -> str:
+    """A backend that was measured elsewhere may well run there without being installed here."""
+    is_elsewhere = isinstance(asked.found, Elsewhere)
+    return "cannot be taken here" if is_elsewhere else "cannot run any more"
+
+
+def _drift(decision: Decision, asked: Asked, stack: Stack) -> list[str]:
+    """What changed since the measurement, with both values."""
+    changed = [
+        f"{name} was {then or 'absent'} and is {now or 'absent'}"
+        for name, then in sorted(decision.versions.items())
+        if (now := stack.get(name)) != then
+    ]
+    if decision.method != METHOD:
+        changed.append(f"the measuring method was {decision.method} and is {METHOD}")
+    limit_w = asked.found.device.power_limit_w
+    if decision.power_limit_w != limit_w:
+        changed.append(f"the power limit was {decision.power_limit_w} W and is {limit_w} W")
+    return changed
+
+
+def joined(notes: Iterable[str], choice: Choice) -> Choice:
+    """The choice with what happened before it was reached."""
+    found = [*notes]
+    if not found:
+        return choice
+    return replace(
+        choice,
+        why="; ".join([*found, choice.why]),
+        warnings=(*found, *choice.warnings),
+    )

@@ -1,0 +1,139 @@
+"""Weighs what candidates cost over the workloads of a profile; the incumbent weighs 1."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, TypeAlias
+
+from autotune.costs import Z_99, Candidate, Cost, Costs
+from autotune.criteria import Criteria
+
+Ground: TypeAlias = Literal[
+    "only_candidate",
+    "margin",
+    "tie_broken",
+    "default_is_fastest",
+    "margin_not_met",
+    "regression",
+    "stored_winner_kept",
+]
+"""What decided. tie_broken: among equals, whose start costs less or who comes first in the
+default's order. regression: somebody was better overall and much worse on a weighty workload."""
+
+Step: TypeAlias = Mapping[str, Cost]
+"""Workload -> what it costs."""
+
+
+@dataclass(frozen=True)
+class Worst:
+    """The weighty workload on which somebody does worst."""
+
+    ratio: float
+    """Cost over the default's."""
+    workload: str
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A legal candidate and its score: 0.8 costs 20 % less than the incumbent."""
+
+    candidate: Candidate
+    score: float
+    bound: float
+    """Half width of the 99 % interval around the score."""
+    worst: Worst | None = None
+    """None where no workload is weighty, or nobody recorded it."""
+
+    def is_clear_of_default(self, criteria: Criteria) -> bool:
+        """Better by the margin, and beyond the noise."""
+        return self.score <= 1 - criteria.promotion and self.score + self.bound < 1
+
+    def regresses(self, criteria: Criteria) -> bool:
+        """Whether it is far worse than the default on a weighty workload."""
+        return self.worst is not None and self.worst.ratio > criteria.regression
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Of one set of costs, under one profile."""
+
+    costs: Costs
+    incumbent: Candidate
+    weights: Mapping[str, float]
+    criteria: Criteria
+
+    @cached_property
+    def base(self) -> Step:
+        """The incumbent's."""
+        return self.costs.by_one(self.incumbent)
+
+    @cached_property
+    def shares(self) -> Mapping[str, float]:
+        """Workload -> its part of all weight; nobody's where nothing that was measured weighs."""
+        total = sum(self.weights.get(workload, 0.0) for workload in self.base)
+        if not total:
+            return dict.fromkeys(self.base, 0.0)
+        return {workload: self.weights.get(workload, 0.0) / total for workload in self.base}
+
+    def ranked(self, candidate: Candidate) -> Ranked:
+        """One candidate for everything."""
+        step = self.costs.by_one(candidate)
+        worst = self.worst(step)
+        if candidate == self.incumbent:
+            return Ranked(candidate, 1.0, 0.0, worst)
+        return Ranked(candidate, self.score(step), self.bound_of(step, self.base), worst)
+
+    def score(self, step: Step) -> float:
+        """Weighted mean of cost over the incumbent's; 1 where nothing weighs."""
+        if not any(self.shares.values()):
+            return 1.0
+        return sum(
+            share * (step[workload].us / self.base[workload].us)
+            for workload, share in self.shares.items()
+        )
+
+    def bound(self, candidate: Candidate, rival: Candidate) -> float:
+        """Half width of the 99 % interval around the difference of their scores."""
+        return self.bound_of(self.costs.by_one(candidate), self.costs.by_one(rival))
+
+    def bound_of(self, step: Step, rival: Step, same: Collection[str] = ()) -> float:
+        """As `bound`; `same` are workloads that both run alike, so that they do not differ."""
+        variance = 0.0
+        for workload, share in self.shares.items():
+            if workload in same:
+                continue
+            own, other = step[workload], rival[workload]
+            # A race's noise is that of the ratio of any two, so both are in it: the larger error is
+            # that of whoever has fewer samples.
+            error = max(own.relative_error, other.relative_error)
+            variance += (share * error * own.us / self.base[workload].us) ** 2
+        return Z_99 * math.sqrt(variance)
+
+    def worst(self, step: Step) -> Worst | None:
+        """Where somebody does worst against the incumbent."""
+        weighty = [name for name, share in self.shares.items() if share >= self.criteria.weighty]
+        ratios = {name: step[name].us / self.base[name].us for name in weighty}
+        if not ratios:
+            return None
+        name = max(ratios, key=ratios.__getitem__)
+        return Worst(ratios[name], name)
+
+    def regret(self, step: Step) -> float:
+        """What it costs more than if each workload were run by whoever is best at it: 0.03 is 3 %,
+        weighted as the score is. No engine can load that; it is what a choice leaves on the table.
+        """
+        best = {workload: Cost(us, 0.0) for workload, us in self.costs.best_us.items()}
+        return self.score(step) / self.score(best) - 1
+
+
+def place_in(order: tuple[str, ...], candidate: Candidate) -> tuple[int, str, int, str]:
+    """A sort key: the order first, then whoever it does not name, by name."""
+    pages = candidate.pages
+    where = next(
+        (i for i, name in enumerate(order) if name in (candidate.label, candidate.backend)),
+        len(order),
+    )
+    return where, candidate.label, pages.size, pages.layout

@@ -1,0 +1,78 @@
+"""What answers where nothing was measured: the engine's own rule, and what comes close."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from autotune import records
+from autotune._store import list_decisions
+from autotune.costs import Candidate
+from autotune.decision import Choice
+from autotune.elsewhere import stack_under
+from autotune.incumbents import default_order
+from autotune.nearest import Near, Stored, nearest
+from autotune.today import Asked, first_able, reason_texts, why_not
+from kernels_bench.backends import find_backend
+
+
+def by_default(asked: Asked, why: str) -> Choice:
+    """What the engine would take by itself, where that is one of our candidates."""
+    model, stack = asked.question.model, stack_under(asked.found)
+    if model.unsupported:
+        why = f"no backend can run {model.name}: {reason_texts(model.unsupported)}"
+        return unmeasured(asked, why)
+    order = default_order(asked.question.engine, asked.found.device, model.specs)
+    here = [name for name in order if find_backend(name) is not None]
+    for name in here:
+        if able := first_able(asked, name, stack):
+            return unmeasured(asked, why, able[0])
+        if asked.question.engine != "any":
+            break  # an engine's rule depends on more than our reasons: only its first is certain
+    if here and asked.question.engine == "any":
+        why = f"no backend can run {model.name} {asked.where}: {_everyone(asked, here)}"
+    return unmeasured(asked, why)
+
+
+def _everyone(asked: Asked, names: Sequence[str]) -> str:
+    stack = stack_under(asked.found)
+    return "; ".join(f"{name}: {why_not(asked, name, stack)}" for name in names)
+
+
+def miss_text(asked: Asked, cache_file: Path) -> str:
+    """Why the cache has no answer, what comes close, and what to do about it."""
+    question, device = asked.question, asked.found.device
+    near = near_misses(asked, cache_file)
+    told = f" (nearest is {near[0].stored.where}: {', '.join(near[0].differences)})" if near else ""
+    return (
+        f"nothing is measured for {question.model.name} on {device.name}{told};"
+        f" autotune warm measures it {asked.where}"
+    )
+
+
+def near_misses(asked: Asked, cache_file: Path) -> tuple[Near, ...]:
+    """What is stored for the same layers, and the fields that differ."""
+    stored = (
+        Stored(
+            f"decision {each.id}",
+            each.model.name,
+            each.decision.question,
+            records.device_of(each.device),
+        )
+        for each in list_decisions(cache_file)
+    )
+    return nearest(asked.question.text, asked.found.device, stored)
+
+
+def unmeasured(asked: Asked, why: str, candidate: Candidate | None = None) -> Choice:
+    """A choice that no measurement stands behind, and that leaves the engine's options alone."""
+    question = asked.question
+    return Choice(
+        state="default",
+        why=why,
+        engine=question.engine,
+        profile=question.profile,
+        model=question.model.name,
+        device=asked.found.device,
+        candidate=candidate,
+    )
