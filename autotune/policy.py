@@ -67,7 +67,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class NoVerdict:
-    """Nobody was timed on every workload."""
+    """Nobody was timed on every workload, or nothing of it weighs."""
 
     why: str
 
@@ -81,6 +81,8 @@ def decide(evidence: Sequence[Evidence], terms: Terms) -> Verdict | NoVerdict:
     if not legal:
         return NoVerdict("no candidate was right and timed on every workload measured")
     scale = Scale(costs, legal[0], terms.weights, terms.criteria)
+    if not any(scale.shares.values()):
+        return NoVerdict("nothing that was measured weighs in the profile")
     ranked = [scale.ranked(who) for who in legal]
     held = next((r for r in ranked if r.candidate == terms.standing), None)
     picked = _pick(ranked, costs, terms.criteria)

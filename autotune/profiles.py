@@ -2,7 +2,8 @@
 
 `balanced` is the share of attention time in a replay of public traces through a vLLM-like
 scheduler on an H100 (Azure 2023 conversation and code, Mooncake FAST'25; six scenarios, at least
-1 each). A prior, not a measurement of anybody's traffic.
+1 each). The others are shares in percent by `benchmarks/profile_weights.py`, which names what they
+are drawn from. Priors, not measurements of anybody's traffic.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 
 from autotune.errors import ProfileError
@@ -36,7 +38,9 @@ class Profile:
         """What identifies it: its name, and for a user's own the weights as well."""
         if not self.is_own:
             return self.name
-        text = json.dumps({name: float(w) for name, w in self.weights.items()}, sort_keys=True)
+        total = sum(self.weights.values())
+        shares = {name: round(weight / total, 9) for name, weight in self.weights.items()}
+        text = json.dumps(shares, sort_keys=True)
         return f"{self.name}#{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
     def uncovered(self, points: tuple[GridPoint, ...]) -> dict[str, float]:
@@ -100,11 +104,67 @@ BALANCED = Profile(
     ),
 )  # fmt: skip
 
-_PROFILES = {profile.name: profile for profile in (BALANCED,)}
+CHAT = Profile(
+    "chat",
+    MappingProxyType(
+        {
+            "32q1s1228v80": 42, "256q1s1228v80": 20, "32q1s1228v80_q1k": 7,
+            "100q1s2kv80_5q1200": 3, "256q1s1228v80_2q1k": 27,
+        }
+    ),
+)  # fmt: skip
+"""Azure 2023 conversation (Splitwise)."""
+CODE = Profile(
+    "code",
+    MappingProxyType(
+        {
+            "8q1s1228v80": 20, "8q1s16kv80": 2, "128q1s2kv80": 2, "q220_q1000_q1050_q1800": 1,
+            "q4k": 11, "q8k": 9, "q8ks16k": 2, "32q1s1228v80_q1k": 4, "100q1s2kv80_5q1200": 47,
+        }
+    ),
+)  # fmt: skip
+"""Azure 2023 code (Splitwise)."""
+LONG_CONTEXT = Profile(
+    "long-context",
+    MappingProxyType(
+        {
+            "8q1s1228v80": 1, "8q1s16kv80": 26, "32q1s16kv80": 24, "q8ks16k": 4, "q8ks40k": 34,
+            "24q1s15kv80_q8ks24k": 10,
+        }
+    ),
+)  # fmt: skip
+"""Mooncake FAST'25, conversation and synthetic, prefix hits included."""
+DECODE_HEAVY = Profile(
+    "decode-heavy",
+    MappingProxyType(
+        {
+            "64q1s512": 33, "128q1s256": 33, "256q1s320": 33,
+        }
+    ),
+)  # fmt: skip
+"""Short prompts, long answers, many at once, as in generation of data; no public trace."""
+
+_PROFILES = {
+    profile.name: profile for profile in (BALANCED, CHAT, CODE, LONG_CONTEXT, DECODE_HEAVY)
+}
 
 
 def find_profile(name: str) -> Profile:
-    """The profile of that name; raises ProfileError that lists them."""
-    if name not in _PROFILES:
-        raise ProfileError(f"profile {name!r}: expected one of {', '.join(_PROFILES)}")
-    return _PROFILES[name]
+    """The profile of that name, or of a file of one's own; raises ProfileError."""
+    if name in _PROFILES:
+        return _PROFILES[name]
+    if not _is_file(name):
+        known = f"{', '.join(_PROFILES)}, or a file of weights, requests or vLLM's metrics"
+        raise ProfileError(f"profile {name[:80]!r}: expected one of {known}")
+    # Imported late: a start with a built-in profile needs no reader of logs.
+    from autotune.traffic.files import read_profile
+
+    return read_profile(Path(name))
+
+
+def _is_file(name: str) -> bool:
+    """Also a pipe, as in `--profile <(zcat log.gz)`; names that no path can have are none."""
+    try:
+        return bool(name) and Path(name).exists() and not Path(name).is_dir()
+    except (OSError, ValueError):
+        return False

@@ -72,6 +72,8 @@ def _still_able(
             case Variant() as variant:
                 taken, lost = _with(asked, decision, candidate, stack)
                 warnings = [*refusals, *lost]
+                if unmeasured := _unmeasured(taken):
+                    warnings.append(unmeasured)
                 if state == "borrowed":
                     warnings.insert(0, f"borrowed from a sister part: {'; '.join(notes)}")
                 return Choice(
@@ -105,6 +107,17 @@ def _with(
         if not isinstance(refusal, Variant):
             lost.append(f"no split: {member.label} {_lost(asked)} ({refusal})")
     return (without_split(decision), lost) if lost else (decision, [])
+
+
+def _unmeasured(decision: Decision) -> str:
+    """Told where more than half of the weight was guessed; empty elsewhere."""
+    uncovered = {} if decision.assessment is None else decision.assessment.uncovered
+    share = sum(uncovered.values())
+    if share <= 0.5:
+        return ""
+    return (
+        f"{share:.0%} of the profile's weight is not measured; autotune warm with it measures that"
+    )
 
 
 def _lost(asked: Asked) -> str:

@@ -87,9 +87,7 @@ class Scale:
         return Ranked(candidate, self.score(step), self.bound_of(step, self.base), worst)
 
     def score(self, step: Step) -> float:
-        """Weighted mean of cost over the incumbent's; 1 where nothing weighs."""
-        if not any(self.shares.values()):
-            return 1.0
+        """Weighted mean of cost over the incumbent's."""
         return sum(
             share * (step[workload].us / self.base[workload].us)
             for workload, share in self.shares.items()

@@ -25,7 +25,9 @@ LONGEST_OVER_MEAN = 4
 bound the longest request, so that a workload fits a model by its text."""
 
 _SEGMENT = re.compile(
-    r"(?P<count>\d+)?q(?P<new>\d+)(?P<new_k>k)?(?:s(?P<total>\d+)(?P<total_k>k)?)?(?:v(?P<spread>\d+))?"
+    r"(?P<count>\d{1,9})?q(?P<new>\d{1,9})(?P<new_k>k)?"
+    r"(?:s(?P<total>\d{1,9})(?P<total_k>k)?)?(?:v(?P<spread>\d{1,3}))?",
+    re.ASCII,
 )
 _GRAMMAR = "expected segments like 8q1s1k, q2k or 32q1s1228v80, joined by _"
 

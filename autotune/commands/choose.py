@@ -13,6 +13,7 @@ from autotune.commands.options import (
     cache_option,
     json_option,
     named_target_options,
+    profile_from,
     profile_option,
     settings_from,
 )
@@ -59,7 +60,7 @@ def command(
 ) -> None:
     """Print the backend that an engine would get. Reads the cache; measures nothing."""
     settings = settings_from(profile)
-    question = target.question(settings)
+    question = target.question(profile_from(settings))
     found = find_anywhere(target.device, question, location.path)
     choice = answer(Asked(question, found, settings, strict), location.path)
     for warning in choice.warnings:

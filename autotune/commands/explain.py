@@ -15,6 +15,7 @@ from autotune.commands.options import (
     cache_option,
     json_option,
     named_target_options,
+    profile_from,
     profile_option,
     settings_from,
 )
@@ -22,7 +23,6 @@ from autotune.elsewhere import find_anywhere
 from autotune.explanation import Explanation, Loser, Rival, explain
 from autotune.explanation_text import print_explanation
 from autotune.payload import Json, choice_payload, pages_payload, reasons_payload
-from autotune.profiles import find_profile
 from autotune.replay import Rules
 from autotune.today import Asked
 from kernels_bench.spec import Failed, Rejected, Timed, Wrong
@@ -36,11 +36,12 @@ from kernels_bench.spec import Failed, Rejected, Timed, Wrong
 def command(target: Target, profile: str | None, location: Location, as_json: bool) -> None:
     """Say why `choose` answers so: margin, rivals, reasons, age; on a miss, what differs."""
     settings = settings_from(profile)
-    question = target.question(settings)
+    weighed = profile_from(settings)
+    question = target.question(weighed)
     found = find_anywhere(target.device, question, location.path)
     asked = Asked(question, found, settings)
     choice = answer(asked, location.path)
-    rules = Rules(question.engine, find_profile(settings.profile), settings.disabled)
+    rules = Rules(question.engine, weighed, settings.disabled)
     explanation = explain(asked, choice, location.path, rules)
     if as_json:
         click.echo(json.dumps(_payload(explanation), indent=2))

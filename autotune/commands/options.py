@@ -16,7 +16,7 @@ from autotune.elsewhere import refuse_name
 from autotune.errors import UsageError
 from autotune.keys import Question
 from autotune.models import ModelConfig, ModelRequest, load_model
-from autotune.profiles import find_profile
+from autotune.profiles import Profile, find_profile
 from autotune.settings import Settings, parse_duration, read_settings
 
 # click calls a command with whatever options were attached to it: no static type can say which.
@@ -37,9 +37,9 @@ class Target:
         """Read the config."""
         return load_model(self.request)
 
-    def question(self, settings: Settings) -> Question:
-        """The model, with the engine and the profile; raises for a profile that is not known."""
-        return Question(self.model(), self.engine, find_profile(settings.profile).key)
+    def question(self, profile: Profile) -> Question:
+        """The model, with the engine and the profile."""
+        return Question(self.model(), self.engine, profile.key)
 
 
 def target_options(command: Command) -> Command:
@@ -168,6 +168,14 @@ def cache_option(command: Command) -> Command:
         return command(location=location, **others)
 
     return bundled
+
+
+def profile_from(settings: Settings) -> Profile:
+    """Read it, and tell what a reader of its file should know; raises ProfileError."""
+    profile = find_profile(settings.profile)
+    for note in profile.notes:
+        click.echo(f"autotune: {note}", err=True)
+    return profile
 
 
 def settings_from(profile: str | None) -> Settings:

@@ -15,6 +15,7 @@ from autotune.commands.options import (
     Target,
     cache_option,
     json_option,
+    profile_from,
     profile_option,
     settings_from,
     targets_options,
@@ -22,7 +23,6 @@ from autotune.commands.options import (
 from autotune.commands.progress import show_progress
 from autotune.decision import Choice
 from autotune.errors import NoBackendError
-from autotune.profiles import find_profile
 from autotune.report import nobody_left_text, nobody_text, print_plan, print_report
 from autotune.run_payload import plans_payload, report_payload
 from autotune.settings import Settings
@@ -57,11 +57,12 @@ def command(
 ) -> None:
     """Measure a model's candidates on this machine, decide, and remember the decision."""
     settings = settings_from(profile)
+    weighed = profile_from(settings)
     jobs = [
         Job(
             model=target.model(),
             found=found,
-            profile=find_profile(settings.profile),
+            profile=weighed,
             wishes=Wishes(target.engine, settings.disabled),
             effort="full" if effort == "full" else "quick",
             budget_s=settings.budget_s if budget is None else budget,
