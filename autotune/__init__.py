@@ -9,9 +9,10 @@ from __future__ import annotations
 from autotune._store import CacheError, Location, locate
 from autotune.chooser import choose
 from autotune.decision import Choice, Decision
-from autotune.errors import ModelError, NoBackendError, ProfileError, UsageError
+from autotune.errors import LockError, ModelError, NoBackendError, ProfileError, UsageError
 from autotune.keys import Question
 from autotune.models import ModelConfig, ModelRequest, load_model
+from autotune.profiles import Profile, find_profile
 from autotune.settings import Settings, read_settings
 from autotune.today import Asked
 from kernels_bench.devices import find_device, find_devices
@@ -25,10 +26,12 @@ __all__ = [
     "Decision",
     "DeviceError",
     "Location",
+    "LockError",
     "ModelConfig",
     "ModelError",
     "ModelRequest",
     "NoBackendError",
+    "Profile",
     "ProfileError",
     "Question",
     "Settings",
@@ -36,6 +39,7 @@ __all__ = [
     "choose",
     "find_device",
     "find_devices",
+    "find_profile",
     "load_model",
     "locate",
     "read_settings",

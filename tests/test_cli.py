@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from cli_runs import CHOICE, CONFIG, error, run, run_json, tune
 from fakes import install_plugin, write_distribution, write_plugin
 
 from autotune._store import Store, list_decisions
+from autotune.keys import device_key
+from kernels_bench.devices import find_device
 from kernels_bench.spec import Phase
 
 PHASES = {phase.value for phase in Phase}
@@ -307,3 +310,73 @@ def test_a_damaged_decision_can_be_seen_and_removed(tiny: str, file: Path) -> No
     run("cache", "show", str(row["id"]))
     assert run_json("choose", "--model", tiny, "--device", "cpu")["state"] == "default"
     run("cache", "rm", str(row["id"]))
+
+
+def test_a_sister_part_is_borrowed_and_exit_4_unless_that_is_allowed(
+    tiny: str, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tune(file, tiny)
+    here = find_device("cpu").device
+    with closing(sqlite3.connect(file)) as connection, connection:
+        sister = device_key(replace(here, name="Sister CPU"))
+        for table, column in (("devices", "key"), ("decisions", "device_key")):
+            connection.execute(f"UPDATE {table} SET {column} = ?", [sister])
+        connection.execute("UPDATE devices SET name = 'Sister CPU'")
+    ask = ("choose", "--model", tiny, "--device", "cpu")
+    assert run_json(*ask)["state"] == "default"
+    monkeypatch.setenv("AUTOTUNE_DEVICE_ALIASES", f"Sister CPU={here.name}")
+    found = run_json(*ask)
+    assert (found["state"], found["source"]) == ("borrowed", "cache")
+    assert run_json(*ask, "--assert-hit", "borrowed")["state"] == "borrowed"
+    assert (
+        "--assert-hit exact: borrowed: name Sister CPU" in run(*ask, "--assert-hit", code=4).stderr
+    )
+    monkeypatch.setenv("AUTOTUNE_ACCEPT", "exact")
+    assert run_json(*ask, "--assert-hit", "borrowed", code=4)["state"] == "default"
+
+
+def test_observe_hands_out_nothing(tiny: str, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tune(file, tiny)
+    monkeypatch.setenv("AUTOTUNE_MODE", "observe")
+    ask = ("choose", "--model", tiny, "--device", "cpu")
+    found = run_json(*ask)
+    assert (found["state"], found["observed"], found["engine_args"]) == ("exact", True, {})
+    assert run(*ask, "--format", "env").stdout == ""
+    assert "observed only" in run(*ask).stdout
+    monkeypatch.setenv("AUTOTUNE_MODE", "nonsense")
+    assert "AUTOTUNE_MODE=nonsense: expected one of off, observe, read, tune" in error(*ask, code=2)
+
+
+def test_a_profile_of_one_s_own_from_warm_to_choose(tiny: str, file: Path, tmp_path: Path) -> None:
+    tune(file, tiny)
+    mine = tmp_path / "mine.txt"
+    mine.write_text("q1s64 3\nq512 1\n")
+    ask = ("choose", "--model", tiny, "--device", "cpu", "--profile", str(mine))
+    found = run_json(*ask)
+    # q512 is measured as q256, the longest prompt of this model; q1s64 is not.
+    assert (found["state"], found["source"]) == ("exact", "evidence")
+    assert found["uncovered"] == {"q1s64": 0.75}
+    (warning,) = found["warnings"]
+    assert warning.startswith("75% of the profile's weight is not measured")
+    assert found["profile"].startswith("mine#")
+    log = tmp_path / "log.csv"
+    log.write_text("prompt_tokens,output_tokens\n100,20\nx,1\n")
+    said = run("choose", "--model", tiny, "--device", "cpu", "--profile", str(log)).stderr
+    assert "log.csv: 1 of 2 lines cannot be read, the first is line 3" in said
+
+
+def test_lock_without_a_decision_and_to_a_place_that_cannot_be_written(
+    tiny: str, file: Path, tmp_path: Path
+) -> None:
+    assert "holds no such decision; autotune cache ls lists them" in error(
+        "lock", "-o", str(tmp_path / "x.lock"), code=2
+    )
+    tune(file, tiny)
+    assert "cannot be written (" in error("lock", "-o", str(tmp_path / "no" / "x.lock"), code=2)
+    assert "--deny: no such backend is installed: nope" in error(
+        "lock", "-o", "-", "--deny", "nope", code=2
+    )
+    assert json.loads(run("lock", "-o", "-").stdout)["autotune_lock"] == 1
+    written = run_json("lock", "-o", str(tmp_path / "x.lock"))
+    assert written == {"schema": 1, "path": str(tmp_path / "x.lock"), "decisions": 1}
+    assert [path.name for path in tmp_path.glob("*x.lock*")] == ["x.lock"]

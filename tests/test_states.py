@@ -10,11 +10,17 @@ from pathlib import Path
 
 import pytest
 from fakes import CPU_FOUND, FULL, install_plugin, make_model, write_distribution
-from starts import FAST, NO_FLEX, ask, tune
+from starts import FAST, MODEL, NO_FLEX, ask, tune
 
 from autotune._store import list_decisions
+from autotune.chooser import answer
 from autotune.errors import UsageError
-from autotune.profiles import Profile
+from autotune.explanation import explain
+from autotune.keys import Question
+from autotune.profiles import BALANCED, Profile
+from autotune.replay import Rules
+from autotune.settings import Settings
+from autotune.today import Asked
 from autotune.wishes import Wishes
 from kernels_bench.devices import FoundDevice
 
@@ -280,3 +286,35 @@ def test_a_borrowed_answer_is_checked_against_this_device_too(file: Path) -> Non
 def test_a_strict_override_under_a_deterministic_mode(file: Path) -> None:
     with pytest.raises(UsageError, match="no such backend is installed"):
         ask(file, backend="nope", strict=True, invariant=(("any", "X=1"),))
+
+
+def test_a_caller_that_knows_of_a_deterministic_mode(file: Path) -> None:
+    tune(file)
+    asked = Asked(
+        Question(MODEL, "any", "balanced"),
+        CPU_FOUND,
+        Settings(disabled=NO_FLEX),
+        deterministic=True,
+    )
+    choice = answer(asked, file)
+    assert choice.state == "default"
+    assert choice.warnings[0].startswith("off under a deterministic mode: AUTOTUNE_FORCE=1")
+
+
+def test_after_an_upgrade_explain_names_the_variants_that_are_stale(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install_plugin(monkeypatch, tmp_path / "v", "'swift', packages=('torch', 'fast-kernels')")
+    tune(file)
+    write_distribution(tmp_path / "newer", "fast_kernels", "2.0")
+    monkeypatch.syspath_prepend(str(tmp_path / "newer"))
+    asked = Asked(Question(MODEL, "any", "balanced"), CPU_FOUND, Settings(disabled=NO_FLEX))
+    found = explain(asked, answer(asked, file), file, Rules("any", BALANCED))
+    assert [(each.label, each.changes) for each in found.stale] == [
+        ("swift:plain", ("fast-kernels was absent and is 2.0",))
+    ]
+    assert found.choice.state == "drifted"
+    tune(file)
+    again = explain(asked, answer(asked, file), file, Rules("any", BALANCED))
+    assert again.stale == ()
+    assert again.choice.state == "exact"
