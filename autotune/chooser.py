@@ -12,19 +12,15 @@ from autotune._store import (
     CacheError,
     StoredDecision,
     find_decisions,
-    list_decisions,
 )
 from autotune.announce import announce
-from autotune.decision import Choice, Decision
+from autotune.decision import Choice
 from autotune.elsewhere import Elsewhere
-from autotune.errors import LockError, ProfileError, UsageError
+from autotune.errors import LockError, UsageError
 from autotune.keys import device_key
 from autotune.kin import kinship
 from autotune.override import Refused, Taken, check, cost_text, wanted
-from autotune.pinned import pinned
-from autotune.profiles import Profile, find_profile
-from autotune.remembered import Answer, Unusable, joined, take
-from autotune.replay import Rules, record_of, redecide
+from autotune.remembered import Answer, Pinned, Unusable, joined, take
 from autotune.today import Asked
 from autotune.unmeasured import by_default, miss_text, unmeasured
 from kernels_bench.backends import find_backend
@@ -71,7 +67,7 @@ def _answer(asked: Asked, cache_file: Path) -> Choice:
 
 def _automatic(asked: Asked, cache_file: Path) -> Choice:
     """What measurements say, whatever the user named."""
-    lock = pinned(asked)
+    lock = _pinned(asked)
     asked = replace(asked, denied=lock.deny)
     notes = list(lock.notes)
     match take(asked, lock.answers):
@@ -88,11 +84,25 @@ def _automatic(asked: Asked, cache_file: Path) -> Choice:
     return joined(notes, by_default(asked, miss_text(asked, cache_file)))
 
 
+def _pinned(asked: Asked) -> Pinned:
+    if asked.settings.lock is None:
+        return Pinned()
+    # Imported late: a start without a lock does not wait for its reader.
+    from autotune.pinned import pinned
+
+    return pinned(asked, Path(asked.settings.lock))
+
+
 def _from_cache(asked: Asked, cache_file: Path) -> Choice | Unusable | None:
     """What is stored for this question, or what its measurements say to it."""
     answers = _answers(asked, find_decisions(cache_file, asked.question.text))
     own = [each for each in answers if not each.kinship]
-    return take(asked, own or _decided_now(asked, cache_file) or answers)
+    if not own:
+        # Imported late: a hit needs no policy.
+        from autotune.fresh import decided_now
+
+        own = decided_now(asked, cache_file)
+    return take(asked, own or answers)
 
 
 def _answers(asked: Asked, stored: Iterable[StoredDecision]) -> list[Answer]:
@@ -106,46 +116,6 @@ def _answers(asked: Asked, stored: Iterable[StoredDecision]) -> list[Answer]:
         if decision is not None:
             found.append(Answer(decision, "cache", kin))
     return found
-
-
-def _decided_now(asked: Asked, cache_file: Path) -> list[Answer]:
-    """Measurements that answered another profile or engine answer this one too."""
-    profile = _profile(asked)
-    if profile is None or not asked.question.model.specs:
-        return []
-    rules = Rules(asked.question.engine, profile, asked.settings.disabled | asked.denied)
-    found: dict[str, Answer] = {}
-    for each in list_decisions(cache_file):
-        if each.decision.versions in found or not _is_sibling(asked, each):
-            continue
-        record = record_of(cache_file, each, asked.question.text)
-        decision = None if record is None else redecide(record, rules)
-        if isinstance(decision, Decision):
-            found[each.decision.versions] = Answer(decision, "evidence")
-    return [*found.values()]
-
-
-def _is_sibling(asked: Asked, stored: StoredDecision) -> bool:
-    """Whether its measurements hold everyone whom this question is about."""
-    row = stored.decision
-    if row.device_key != device_key(asked.found.device):
-        return False
-    if row.engine not in ("any", asked.question.engine):
-        return False
-    same = replace(asked.question, engine=row.engine, profile=row.profile)
-    return same.text == row.question
-
-
-def _profile(asked: Asked) -> Profile | None:
-    """The profile of the question, where it is one that can be found."""
-    for name in (asked.question.profile, asked.settings.profile):
-        try:
-            profile = find_profile(name)
-        except ProfileError:
-            continue
-        if profile.key == asked.question.profile:
-            return profile
-    return None
 
 
 def _overridden(asked: Asked, taken: Taken, cache_file: Path) -> Choice:

@@ -7,13 +7,14 @@ as the slower of device and host. Pure.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
 
+from autotune.ranking import Candidate
+from autotune.start_costs import StartCost, start_costs
 from kernels_bench.clock import Lap
-from kernels_bench.spec import Outcome, Pages, Phase, Timed, Wrong
+from kernels_bench.spec import Outcome, Phase, Timed, Wrong
 from kernels_bench.standings import CONFIDENCE, MEDIAN_ERROR, t_quantile
 
 Z_99 = 2.33
@@ -22,25 +23,6 @@ _MIN_DEGREES = 4
 """A race pools the spread of everybody's rounds, and has five at least. Whoever was sent home after
 a sample or two knows that spread as well as the others, so that Student's 31.8 for one degree would
 charge for an ignorance that is not there; what few samples lack, their square root charges."""
-
-LONG_COMPILE_S = 30.0
-"""Felt in a start: an engine is up in about a minute where nothing compiles."""
-LARGE_WORKSPACE_BYTES = 256 << 20
-"""Room for 2048 tokens of an 8B model's KV cache (32 layers, 8 KV heads of 128, 2 bytes)."""
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """Who was measured."""
-
-    backend: str
-    variant: str
-    pages: Pages
-
-    @property
-    def label(self) -> str:
-        """For people: "torch_sdpa:padded"."""
-        return f"{self.backend}:{self.variant}"
 
 
 @dataclass(frozen=True)
@@ -127,36 +109,6 @@ class Costs:
         return self.step(dict.fromkeys(self.cells, candidate))
 
 
-@dataclass(frozen=True)
-class StartCost:
-    """What the start of an engine pays for a candidate, whatever it serves: the most of what was
-    seen on any workload.
-    """
-
-    compile_s: float
-    """0 where nobody measured it."""
-    workspace_bytes: int | None
-    """None where nobody counted."""
-    plan_waits: bool
-
-    @property
-    def burden(self) -> tuple[bool, bool]:
-        """What decides between equals: a long compile, then a large workspace. Seconds and bytes
-        themselves differ from run to run with what lay compiled on the disk.
-        """
-        return self.is_slow, self.is_large
-
-    @property
-    def is_slow(self) -> bool:
-        """Whether a start feels its compiling."""
-        return self.compile_s >= LONG_COMPILE_S
-
-    @property
-    def is_large(self) -> bool:
-        """Whether its workspace takes room from the KV cache that is worth a word."""
-        return (self.workspace_bytes or 0) >= LARGE_WORKSPACE_BYTES
-
-
 def costs_of(evidence: Sequence[Evidence], plan_share: float = 1.0) -> Costs:
     """Sort evidence by candidate and cell."""
     cells = sorted({_cell(item) for item in evidence}, key=lambda c: (c.kind, c.workload))
@@ -205,24 +157,3 @@ def _relative_error(timed: Timed) -> float:
     degrees = max(timed.samples - 1, _MIN_DEGREES)
     widening = t_quantile(CONFIDENCE, degrees) / Z_99
     return widening * MEDIAN_ERROR * timed.noise / math.sqrt(timed.samples)
-
-
-_Who = TypeVar("_Who", Candidate, str)
-
-
-def start_costs(outcomes: Iterable[tuple[_Who, Outcome]]) -> Mapping[_Who, StartCost]:
-    """(candidate, outcome) to a candidate -> its cost, for those with a time."""
-    timed: dict[_Who, list[Timed]] = {}
-    for who, outcome in outcomes:
-        if isinstance(outcome, Timed):
-            timed.setdefault(who, []).append(outcome)
-    return {who: _start_cost(times) for who, times in timed.items()}
-
-
-def _start_cost(timed: Sequence[Timed]) -> StartCost:
-    counted = [each.workspace_bytes for each in timed if each.workspace_bytes is not None]
-    return StartCost(
-        compile_s=max(each.compile_s for each in timed),
-        workspace_bytes=max(counted, default=None),
-        plan_waits=any(each.plan_waits for each in timed),
-    )

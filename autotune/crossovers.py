@@ -7,32 +7,13 @@ changes from run to run, that of a range does not.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
 
-from autotune.costs import Candidate, Cell
+from autotune.costs import Cell
+from autotune.ranking import Axis, Candidate, Crossover
 from autotune.scale import Scale, place_in
 from autotune.splits import Part, is_legal
 from kernels_bench.spec import Phase
 from kernels_bench.workload import parse_workload
-
-Axis: TypeAlias = Literal["batch", "new_tokens"]
-"""batch: requests of a decode. new_tokens: those of a prefill or extend, all requests together."""
-
-
-@dataclass(frozen=True)
-class Crossover:
-    """Two backends, and the gap between two measured values in which the second takes over."""
-
-    axis: Axis
-    low: Candidate
-    high: Candidate
-    last_low: int
-    """The largest value that was measured where `low` is better."""
-    first_high: int
-    """The smallest where `high` is."""
-    gain: float
-    """What both cost less than the best single candidate, on this axis."""
 
 
 def find_crossovers(scale: Scale, order: tuple[str, ...]) -> tuple[Crossover, ...]:

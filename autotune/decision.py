@@ -6,11 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
-from autotune.costs import Candidate
 from autotune.criteria import Criteria
-from autotune.crossovers import Crossover
-from autotune.policy import is_tie
-from autotune.scale import Ground, Ranked
+from autotune.ranking import Candidate, Crossover, Ground, Ranked, is_tie
 from kernels_bench.spec import Device, Phase
 
 State: TypeAlias = Literal["override", "exact", "drifted", "borrowed", "default"]

@@ -10,13 +10,14 @@ import click
 
 from autotune import records
 from autotune._store import MeasurementRow, StoredDecision
-from autotune.costs import Candidate, start_costs
 from autotune.decision import Decision
 from autotune.elsewhere import device_line
 from autotune.keys import spec_keys_of
 from autotune.models import kinds
 from autotune.outcome_columns import outcome_of
+from autotune.ranking import Candidate
 from autotune.replay import candidate_of, record_with
+from autotune.start_costs import start_costs
 from autotune.stored_model import stored_model
 from autotune.table import print_table
 from autotune.text import (

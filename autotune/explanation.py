@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autotune._store import StoredDecision, find_decisions, list_decisions
-from autotune.costs import Candidate
 from autotune.decision import Choice
 from autotune.elsewhere import stack_under
 from autotune.keys import device_key
+from autotune.loadable import Loads
 from autotune.nearest import Near
 from autotune.outcome_columns import outcome_of
-from autotune.replay import Loads, Record, Rules, candidate_of, case_of, record_of
-from autotune.scale import Ranked, Scale
+from autotune.ranking import Candidate, Ranked
+from autotune.replay import Record, Rules, candidate_of, case_of, record_of
+from autotune.scale import Scale
 from autotune.stored_json import read_versions
 from autotune.today import Asked
 from autotune.unmeasured import near_misses
@@ -92,7 +93,7 @@ def explain(asked: Asked, choice: Choice, cache_file: Path, rules: Rules) -> Exp
     return Explanation(
         choice=choice,
         rivals=() if scale is None else _rivals(choice, scale),
-        losers=tuple(_losers(record, case.terms.order, Loads(record, rules))),
+        losers=tuple(_losers(record, case.terms.order, Loads(record.site, rules.wishes))),
         workloads=() if scale is None else tuple(_weighed(choice, scale)),
         stale=_stale(record, stack_under(asked.found)),
     )

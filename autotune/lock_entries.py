@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar, get_args
 
-from autotune.costs import Candidate
 from autotune.decision import PerKind, SplitDecision
 from autotune.keys import canonical
+from autotune.ranking import Candidate
 from autotune.stored_json import read_split
 from kernels_bench.spec import Device, DeviceKind, Layout, Pages
 

@@ -10,9 +10,10 @@ from autotune import records
 from autotune._store import MeasurementRow, StoredDecision
 from autotune.decision import Decision
 from autotune.keys import canonical
+from autotune.loadable import options_of
 from autotune.lock import evidence_digest
 from autotune.lock_entries import LockEntry
-from autotune.replay import Record, options_of, record_of
+from autotune.replay import Record, record_of
 
 
 def lock_entries(path: Path, stored: Iterable[StoredDecision]) -> tuple[LockEntry, ...]:
@@ -37,7 +38,7 @@ def _entry(stored: StoredDecision, decision: Decision, record: Record) -> LockEn
         engine=row.engine,
         profile=row.profile,
         candidate=decision.winner,
-        engine_args=options_of(record, decision.winner, row.engine),
+        engine_args=options_of(record.site, decision.winner, row.engine),
         per_kind=decision.per_kind,
         split=decision.split,
         default=decision.default,

@@ -8,8 +8,8 @@ from typing import TypeAlias
 
 import click
 
-from autotune.costs import start_costs
 from autotune.run import Observed
+from autotune.start_costs import start_costs
 from autotune.table import print_table
 from autotune.text import (
     mebibytes_text,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from autotune.costs import Candidate
 from autotune.decision import Choice
 from autotune.elsewhere import stack_under
+from autotune.ranking import Candidate
 from autotune.today import Asked, first_able, why_not
 from kernels_bench.backends import find_backends
 from kernels_bench.backends.base import Backend

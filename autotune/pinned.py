@@ -2,38 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from autotune.decision import Decision
 from autotune.errors import LockError
 from autotune.lock import Located, Lock, load_lock, matching
 from autotune.nearest import Stored, nearest
-from autotune.remembered import Answer
+from autotune.remembered import Answer, Pinned
 from autotune.today import Asked
 from kernels_bench.backends import find_backend
 
 
-@dataclass(frozen=True)
-class Pinned:
-    """What a lock says."""
-
-    answers: tuple[Answer, ...] = ()
-    deny: frozenset[str] = frozenset()
-    notes: tuple[str, ...] = ()
-    """Why it does not answer, a line each."""
-    where: str = ""
-    """The line that answers."""
-
-
-def pinned(asked: Asked) -> Pinned:
+def pinned(asked: Asked, path: Path) -> Pinned:
     """The entry for this question and device; a lock that cannot be read is an error under
     `strict`, and otherwise a note.
     """
-    if asked.settings.lock is None:
-        return Pinned()
     try:
-        lock = load_lock(Path(asked.settings.lock))
+        lock = load_lock(path)
     except LockError as error:
         if asked.strict:
             raise

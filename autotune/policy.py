@@ -11,13 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from autotune import reasons
-from autotune.costs import Candidate as Candidate
-from autotune.costs import Costs, costs_of
-from autotune.costs import Evidence as Evidence
+from autotune.costs import Costs, Evidence, costs_of
 from autotune.criteria import Criteria
-from autotune.crossovers import Crossover, find_crossovers
+from autotune.crossovers import find_crossovers
 from autotune.engines import ANY, Engine
-from autotune.scale import Ground, Ranked, Scale, place_in
+from autotune.ranking import Candidate, Crossover, Ground, Ranked, is_tie
+from autotune.scale import Scale, place_in
 from autotune.splits import Split, best_split
 
 
@@ -102,11 +101,6 @@ def decide(evidence: Sequence[Evidence], terms: Terms) -> Verdict | NoVerdict:
         split=best_split(scale, terms.engine, terms.order, winner, terms.standing_split),
         crossovers=find_crossovers(scale, terms.order),
     )
-
-
-def is_tie(winner: Ranked, others: Sequence[Ranked], criteria: Criteria) -> bool:
-    """Whether the best of the others, who stand in order, is within the promotion margin."""
-    return bool(others) and abs(others[0].score / winner.score - 1) < criteria.promotion
 
 
 def _promotable(ranked: Sequence[Ranked], criteria: Criteria) -> list[Ranked]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from autotune.costs import Candidate, Costs, Evidence
-from autotune.scale import Ground, Ranked, Scale, place_in
+from autotune.costs import Costs, Evidence
+from autotune.ranking import Candidate, Ground, Ranked
+from autotune.scale import Scale, place_in
 from kernels_bench.spec import Failed, Wrong
 
 _TOLD = 3

@@ -16,11 +16,11 @@ from autotune._store import (
     Provenance,
     StoredDecision,
 )
-from autotune.costs import Candidate
 from autotune.decision import Assessment, Decision
 from autotune.keys import Question, canonical, device_key, measurement_key, versions_of
 from autotune.models import ModelConfig, spec_key
 from autotune.outcome_columns import with_outcome
+from autotune.ranking import Candidate
 from autotune.stored_json import (
     read_crossovers,
     read_ground,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from autotune.costs import Candidate
 from autotune.decision import (
     Choice,
     Decision,
@@ -15,6 +14,7 @@ from autotune.decision import (
     without_split,
 )
 from autotune.elsewhere import Elsewhere, stack_under
+from autotune.ranking import Candidate
 from autotune.today import Asked, variant_today
 from kernels_bench.method import METHOD
 from kernels_bench.spec import Stack, Variant
@@ -28,6 +28,18 @@ class Answer:
     source: Source
     kinship: tuple[str, ...] = ()
     """What sets the measured device apart from this one; empty: it is the same part."""
+
+
+@dataclass(frozen=True)
+class Pinned:
+    """What a lock says to a question."""
+
+    answers: tuple[Answer, ...] = ()
+    deny: frozenset[str] = frozenset()
+    notes: tuple[str, ...] = ()
+    """Why it does not answer, a line each."""
+    where: str = ""
+    """The line that answers."""
 
 
 @dataclass(frozen=True)

@@ -10,24 +10,25 @@ from pathlib import Path
 
 from autotune import records
 from autotune._store import MeasurementRow, StoredDecision, decision_measurements
-from autotune.costs import Candidate, Evidence, costs_of
+from autotune.costs import Evidence, costs_of
 from autotune.criteria import Criteria
 from autotune.decision import Decision
 from autotune.engines import engine_named
 from autotune.incumbents import default_order, with_variants
 from autotune.keys import spec_keys_of
+from autotune.loadable import Loads, Site, variants_of
 from autotune.models import ModelConfig, kinds, spec_key
 from autotune.outcome_columns import captured_len_of, outcomes_of
 from autotune.policy import NoVerdict, Terms, decide
 from autotune.profiles import Profile
+from autotune.ranking import Candidate
 from autotune.scale import Scale, place_in
 from autotune.stored_json import read_pages, read_versions
 from autotune.stored_model import stored_model
 from autotune.verdicts import Setting, decision_of_verdict
 from autotune.wishes import Wishes
-from kernels_bench.backends import Broken, find_backend
 from kernels_bench.grid import GridPoint, Limits, make_grid
-from kernels_bench.spec import Device, Phase, Reason, Stack, Variant
+from kernels_bench.spec import Device, Phase, Stack
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,11 @@ class Record:
     def stack(self) -> Stack:
         """The versions of what was installed."""
         return {name: text for name, text in self.versions.items() if text is not None}
+
+    @property
+    def site(self) -> Site:
+        """Where its candidates would be loaded."""
+        return Site(self.device, self.model.specs, self.stack)
 
     def current(self) -> tuple[MeasurementRow, ...]:
         """The rows of this method, these versions and this longest context."""
@@ -73,6 +79,11 @@ class Rules:
     disabled: frozenset[str] = frozenset()
     criteria: Criteria = field(default_factory=Criteria)
     standing: Decision | None = None
+
+    @property
+    def wishes(self) -> Wishes:
+        """Whom nobody loads."""
+        return Wishes(self.engine, self.disabled)
 
 
 @dataclass(frozen=True)
@@ -173,7 +184,7 @@ def evidence_of(record: Record, rules: Rules) -> tuple[Evidence, ...]:
     layers = {spec_key(spec): spec.num_layers for spec in record.model.specs}
     rows = [row for row in record.current() if row.spec_key in names]
     outcomes = outcomes_of(rows)
-    loads = Loads(record, rules)
+    loads = Loads(record.site, rules.wishes)
     found = [
         Evidence(
             kind=names[row.spec_key],
@@ -201,14 +212,6 @@ def _grid_points(record: Record, profile: Profile) -> tuple[GridPoint, ...]:
     return make_grid(record.device, record.model.specs, limits, "full", also).points
 
 
-def options_of(record: Record, candidate: Candidate, engine: str) -> Mapping[str, object]:
-    """The engine's own names and values for a candidate; none where it is not installed."""
-    for variant in _variants(record, candidate.backend):
-        if variant.name == candidate.variant:
-            return variant.engine_options.get(engine, {})
-    return {}
-
-
 def _where_all_ran(evidence: Sequence[Evidence]) -> Iterable[Evidence]:
     """Without the workloads that somebody was not given, who was given others of the phase: a run
     that was interrupted would otherwise put a newcomer out of the race.
@@ -229,36 +232,5 @@ def _order(record: Record, engine: str) -> tuple[str, ...]:
     """The default's, each backend's variants as it lists them itself."""
     names = default_order(engine, record.device, record.model.specs)
     backends = dict.fromkeys(row.backend for row in record.rows)
-    labels = (f"{name}:{each.name}" for name in backends for each in _variants(record, name))
+    labels = (f"{name}:{each.name}" for name in backends for each in variants_of(record.site, name))
     return with_variants(names, labels)
-
-
-def _variants(record: Record, backend: str) -> tuple[Variant, ...]:
-    """Those of a backend that is installed; none of one that is not, or that raises."""
-    found = find_backend(backend)
-    if found is None or isinstance(found, Broken):
-        return ()
-    try:
-        every = [found.variants(record.device, spec, record.stack) for spec in record.model.specs]
-    except Exception:  # a plug-in's code: what it cannot say is not known
-        return ()
-    return tuple({each.name: each for some in every for each in some}.values())
-
-
-class Loads:
-    """Asks each backend once what an engine can load of it."""
-
-    def __init__(self, record: Record, rules: Rules) -> None:
-        self._record = record
-        self._wishes = Wishes(rules.engine, rules.disabled)
-        self._variants: dict[str, dict[str, Variant]] = {}
-
-    def refusals(self, candidate: Candidate) -> tuple[Reason, ...]:
-        """None: it can be loaded. An engine of one's own loads whatever was measured, here or
-        elsewhere.
-        """
-        name = candidate.backend
-        if name not in self._variants:
-            self._variants[name] = {each.name: each for each in _variants(self._record, name)}
-        variant = self._variants[name].get(candidate.variant, Variant(candidate.variant))
-        return self._wishes.refusals(name, variant)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import click
 
@@ -16,8 +17,19 @@ from autotune.tuner import Report
 from kernels_bench.grid import LeftOut
 
 
-def print_report(report: Report, choice: Choice, cache_file: str) -> None:
-    """Everything that was measured, the decision, and where it is kept."""
+@dataclass(frozen=True)
+class Told:
+    """A run, and what starts get from now on."""
+
+    report: Report
+    choice: Choice
+    also: tuple[Choice, ...] = ()
+    """Of other engines, whose kernels were measured."""
+
+
+def print_report(told: Told, cache_file: str) -> None:
+    """Everything that was measured, the decisions, and where they are kept."""
+    report, choice = told.report, told.choice
     if report.observed:
         print_measurements(report.observed)
     _print_left_out(report.left_out)
@@ -26,6 +38,9 @@ def print_report(report: Report, choice: Choice, cache_file: str) -> None:
     if refused and report.plan.situation.can_run:
         click.echo(f"cannot run everything: {', '.join(refused)} (autotune backends says why)")
     click.echo("\n".join(choice_lines(choice)))
+    for other in told.also:
+        first, *_ = choice_lines(other)
+        click.echo(f"  engine {other.engine}: {first}")
     click.echo(f"  {report.measured} outcomes measured in {report.elapsed_s:.1f} s")
     click.echo(f"  cache: {cache_file}")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 
-from autotune.decision import Choice
 from autotune.estimate import estimate_s
 from autotune.payload import (
     SCHEMA,
@@ -17,33 +16,38 @@ from autotune.payload import (
     timed_payload,
 )
 from autotune.plan import Plan, Situation
+from autotune.report import Told
 from autotune.run import Observed
 from autotune.tuner import Report
 from kernels_bench.spec import Failed, Reason, Rejected, Timed, Wrong
 
 
-def report_payload(reports: Sequence[tuple[Report, Choice]]) -> Json:
-    """`autotune warm --json`; one report a device."""
+def report_payload(reports: Sequence[Told]) -> Json:
+    """`autotune warm --json`; one report a device. First the decisions that were asked for, then
+    those of other engines.
+    """
+    choices = [told.choice for told in reports]
     return {
         "schema": SCHEMA,
-        "decisions": [choice_payload(choice) for _, choice in reports],
-        "measured": sum(report.measured for report, _ in reports),
+        "decisions": [
+            choice_payload(each)
+            for each in (*choices, *(other for told in reports for other in told.also))
+        ],
+        "measured": sum(told.report.measured for told in reports),
         "wrong": _of_each(reports, _wrong),
         "failed": _of_each(reports, _failed),
         "rejected": _of_each(reports, _rejected),
         "left_out": _of_each(reports, _left_out),
-        "elapsed_s": round(sum(report.elapsed_s for report, _ in reports), 3),
+        "elapsed_s": round(sum(told.report.elapsed_s for told in reports), 3),
     }
 
 
-def _of_each(
-    reports: Sequence[tuple[Report, Choice]], rows: Callable[[Report], list[Json]]
-) -> list[Json]:
+def _of_each(reports: Sequence[Told], rows: Callable[[Report], list[Json]]) -> list[Json]:
     """The rows of all reports, each with its model and device."""
     return [
-        {"model": choice.model, "device": choice.device.name} | row
-        for report, choice in reports
-        for row in rows(report)
+        {"model": told.choice.model, "device": told.choice.device.name} | row
+        for told in reports
+        for row in rows(told.report)
     ]
 
 

@@ -6,54 +6,14 @@ import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
-from autotune.costs import Z_99, Candidate, Cost, Costs
+from autotune.costs import Z_99, Cost, Costs
 from autotune.criteria import Criteria
-
-Ground: TypeAlias = Literal[
-    "only_candidate",
-    "margin",
-    "tie_broken",
-    "default_is_fastest",
-    "margin_not_met",
-    "regression",
-    "stored_winner_kept",
-]
-"""What decided. tie_broken: among equals, whose start costs less or who comes first in the
-default's order. regression: somebody was better overall and much worse on a weighty workload."""
+from autotune.ranking import Candidate, Ranked, Worst
 
 Step: TypeAlias = Mapping[str, Cost]
 """Workload -> what it costs."""
-
-
-@dataclass(frozen=True)
-class Worst:
-    """The weighty workload on which somebody does worst."""
-
-    ratio: float
-    """Cost over the default's."""
-    workload: str
-
-
-@dataclass(frozen=True)
-class Ranked:
-    """A legal candidate and its score: 0.8 costs 20 % less than the incumbent."""
-
-    candidate: Candidate
-    score: float
-    bound: float
-    """Half width of the 99 % interval around the score."""
-    worst: Worst | None = None
-    """None where no workload is weighty, or nobody recorded it."""
-
-    def is_clear_of_default(self, criteria: Criteria) -> bool:
-        """Better by the margin, and beyond the noise."""
-        return self.score <= 1 - criteria.promotion and self.score + self.bound < 1
-
-    def regresses(self, criteria: Criteria) -> bool:
-        """Whether it is far worse than the default on a weighty workload."""
-        return self.worst is not None and self.worst.ratio > criteria.regression
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, combinations
 
-from autotune.costs import Candidate, Cell, Costs
+from autotune.costs import Cell, Costs
 from autotune.engines import Engine
-from autotune.scale import Ranked, Scale, Worst, place_in
+from autotune.ranking import Candidate, Ranked, Worst
+from autotune.scale import Scale, place_in
 from kernels_bench.capture import UNIFORM_PHASES
 from kernels_bench.spec import Phase
 

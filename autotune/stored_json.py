@@ -8,10 +8,8 @@ import json
 from collections.abc import Mapping
 from typing import get_args
 
-from autotune.costs import Candidate
-from autotune.crossovers import Crossover
 from autotune.decision import PerKind, Seats, SplitDecision
-from autotune.scale import Ground, Ranked, Worst
+from autotune.ranking import Candidate, Crossover, Ground, Ranked, Worst
 from kernels_bench.spec import Layout, Pages, Reason
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
-from autotune.crossovers import Crossover
 from autotune.decision import Choice, Decision, SplitDecision
+from autotune.ranking import Crossover
 from kernels_bench.spec import Device, Failed, Outcome, Rejected, Timed, Wrong
 
 

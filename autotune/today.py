@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from autotune.costs import Candidate
 from autotune.elsewhere import Elsewhere
 from autotune.keys import Question
+from autotune.ranking import Candidate
 from autotune.settings import Settings
 from autotune.wishes import Wishes
 from kernels_bench.backends import Broken, find_backend

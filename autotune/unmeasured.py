@@ -7,11 +7,11 @@ from pathlib import Path
 
 from autotune import records
 from autotune._store import list_decisions
-from autotune.costs import Candidate
 from autotune.decision import Choice
 from autotune.elsewhere import stack_under
 from autotune.incumbents import default_order
 from autotune.nearest import Near, Stored, nearest
+from autotune.ranking import Candidate
 from autotune.today import Asked, first_able, reason_texts, why_not
 from kernels_bench.backends import find_backend
 

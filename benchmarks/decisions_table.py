@@ -14,10 +14,10 @@ from pathlib import Path
 
 from autotune._store import StoredDecision, list_decisions
 from autotune.criteria import Criteria
-from autotune.crossovers import Crossover
 from autotune.decision import Decision
 from autotune.policy import NoVerdict
 from autotune.profiles import find_profile
+from autotune.ranking import Crossover
 from autotune.replay import Record, Rules, record_of, redecide
 from autotune.text import device_text
 

@@ -20,7 +20,7 @@ from autotune._store import Store, find_decisions
 from autotune.chooser import Choice
 from autotune.decision import Decision, one_backend_everywhere
 from autotune.keys import versions_of
-from autotune.policy import Candidate, Ranked
+from autotune.ranking import Candidate, Ranked
 from kernels_bench.method import METHOD
 from kernels_bench.spec import Pages, Phase
 from kernels_bench.stack import full_stack

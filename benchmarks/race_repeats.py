@@ -19,11 +19,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from autotune.costs import Evidence
 from autotune.field import Field, Measured
-from autotune.incumbents import default_order
 from autotune.models import ModelRequest, load_model
 from autotune.plan import Plan, make_plan
-from autotune.policy import Candidate, Evidence, Verdict, decide
+from autotune.policy import Terms, Verdict, decide
+from autotune.ranking import Candidate
 from autotune.tuner import look_around
 from autotune.wishes import Wishes
 from kernels_bench.bench import Bench
@@ -88,7 +89,7 @@ def make(model: str, bench: Bench) -> dict[Effort, Plan]:
 
 def run_once(plan: Plan, bench: Bench) -> Iterator[dict[str, Any]]:
     """A new field, so that everybody is examined again."""
-    course, order = Field(plan, bench), default_order(plan.situation.found.device)
+    course = Field(plan, bench)
     for step in plan.steps:
         started = time.perf_counter()
         found = course.measure(step, None, lambda _: None)
@@ -99,12 +100,13 @@ def run_once(plan: Plan, bench: Bench) -> Iterator[dict[str, Any]]:
                 step.kind,
                 step.spec.num_layers,
                 step.workload.text,
+                step.workload.phase,
                 Candidate(answer.backend, answer.variant.name, answer.pages),
                 outcome,
             )
             for answer, outcome in zip(found.answers, found.outcomes, strict=True)
         ]
-        verdict = decide(evidence, {step.workload.text: 1.0}, order)
+        verdict = decide(evidence, Terms({step.workload.text: 1.0}, plan.order))
         assert isinstance(verdict, Verdict), verdict
         yield {
             "workload": step.workload.text,

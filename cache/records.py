@@ -61,9 +61,7 @@ TABLES: Mapping[type[Row], Table] = {
     DeviceRow: Table("devices", ("key",)),
     ModelRow: Table("models", ("fingerprint",)),
     MeasurementRow: Table("measurements", ("key",), {2: _SINCE_2, 3: _MEASURED_SINCE_3}),
-    DecisionRow: Table(
-        "decisions", ("device_key", "question", "versions"), {3: _DECIDED_SINCE_3}
-    ),
+    DecisionRow: Table("decisions", ("device_key", "question", "versions"), {3: _DECIDED_SINCE_3}),
 }
 
 

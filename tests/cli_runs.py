@@ -11,9 +11,10 @@ from fakes import FakeBench
 
 from autotune._store import Store
 from autotune.commands import cli
+from autotune.job import Job
 from autotune.models import ModelRequest, load_model
 from autotune.profiles import BALANCED
-from autotune.tuner import Job, warm
+from autotune.tuner import warm
 from autotune.wishes import Wishes
 from kernels_bench.backends import find_backends
 from kernels_bench.devices import find_device

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autotune.models import ModelConfig
-from autotune.policy import Candidate
+from autotune.ranking import Candidate
 from kernels_bench.backends import Broken, FoundBackends
 from kernels_bench.bench import Readiness
 from kernels_bench.candidates import Entrant, Survey, survey

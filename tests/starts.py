@@ -11,12 +11,13 @@ from fakes import CPU_FOUND, FULL, FakeBench, install_plugin, make_model
 from autotune._store import Store
 from autotune.chooser import choose
 from autotune.decision import Choice
+from autotune.job import Job
 from autotune.keys import Question
 from autotune.models import ModelConfig
 from autotune.profiles import BALANCED, Profile
 from autotune.settings import Settings
 from autotune.today import Asked
-from autotune.tuner import Job, warm
+from autotune.tuner import warm
 from autotune.wishes import Wishes
 from kernels_bench.backends import find_backends
 from kernels_bench.devices import FoundDevice

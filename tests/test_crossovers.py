@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 from fakes import candidate, timed
 
-from autotune.costs import Candidate, Evidence
-from autotune.crossovers import Crossover
+from autotune.costs import Evidence
 from autotune.policy import Terms, Verdict, decide
+from autotune.ranking import Candidate, Crossover
 from kernels_bench.spec import Pages, Phase
 
 FLASH, TRITON = candidate("flash"), candidate("triton")

@@ -29,12 +29,13 @@ from autotune.decision import Choice
 from autotune.elsewhere import Elsewhere, device_line, find_anywhere, fitting
 from autotune.errors import UsageError
 from autotune.incumbents import default_order
+from autotune.job import Job
 from autotune.keys import Question, versions_of
 from autotune.models import ModelConfig, ModelRequest, load_model
 from autotune.profiles import BALANCED
 from autotune.settings import Settings
 from autotune.today import Asked
-from autotune.tuner import Job, warm
+from autotune.tuner import warm
 from autotune.wishes import Wishes
 from kernels_bench.backends import find_backends
 from kernels_bench.candidates import survey

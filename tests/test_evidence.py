@@ -12,9 +12,10 @@ from cli_runs import run, run_json
 from fakes import FULL, H100_FOUND, WINDOW, FakeBackend, FakeBench, make_model, refusing
 
 from autotune._store import MeasurementRow, Store, decision_measurements, list_decisions
+from autotune.job import Job
 from autotune.keys import spec_keys_of
 from autotune.profiles import BALANCED
-from autotune.tuner import Job, warm
+from autotune.tuner import warm
 from autotune.wishes import Wishes
 from kernels_bench.messages import Finished, Rehearsed, Task
 from kernels_bench.spec import Failed, Outcome, Timed, Wrong

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from bench_tasks import PLUGINS
@@ -58,10 +59,15 @@ def entrants(backends: tuple[str, ...], variant: Variant) -> tuple[Entrant, ...]
     return tuple(Entrant(name, variant, Pages(16)) for name in backends)
 
 
-def raced(bench: Bench, *backends: str, variant: Variant = CAPTURED) -> tuple[Outcome, ...]:
+def raced(
+    bench: Bench,
+    *backends: str,
+    variant: Variant = CAPTURED,
+    rules: Rules = RULES,
+) -> tuple[Outcome, ...]:
     found = find_device("cuda:0")
     asked = entrants(backends, variant)
-    task = Task(found.device, found.selector, SPEC, WORKLOAD, MAX_MODEL_LEN, asked, RULES)
+    task = Task(found.device, found.selector, SPEC, WORKLOAD, MAX_MODEL_LEN, asked, rules)
     answer = bench.measure(task)
     assert isinstance(answer, Finished), answer
     return answer.outcomes
@@ -171,7 +177,8 @@ def test_an_illegal_access_is_a_crash_wherever_it_happens(bench: Bench) -> None:
 
 
 def test_a_fault_among_interleaved_blocks_is_traced_to_who_made_it(bench: Bench) -> None:
-    follows, faulty = raced(bench, "follows", "faults_late", variant=EAGER)
+    many = replace(RULES, min_rounds=60, max_rounds=60)
+    follows, faulty = raced(bench, "follows", "faults_late", variant=EAGER, rules=many)
     assert isinstance(faulty, Failed), faulty
     assert faulty.kind == "crash"
     assert isinstance(follows, Timed), follows

@@ -11,8 +11,10 @@ from fakes import candidate, timed
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autotune.costs import Evidence
 from autotune.criteria import Criteria
-from autotune.policy import Candidate, Evidence, NoVerdict, Terms, Verdict, decide
+from autotune.policy import NoVerdict, Terms, Verdict, decide
+from autotune.ranking import Candidate
 from kernels_bench.spec import Failed, Outcome, Phase, Timed, Wrong
 from kernels_bench.standings import PROMOTION_MARGIN, REPLACE_MARGIN
 

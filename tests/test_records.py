@@ -27,7 +27,7 @@ from autotune.keys import Question, spec_keys_of
 from autotune.models import spec_key
 from autotune.outcome_columns import captured_len_of, outcome_of
 from autotune.payload import measurement_payload, timed_payload
-from autotune.policy import Candidate, Ranked
+from autotune.ranking import Candidate, Ranked
 from autotune.records import Place
 from kernels_bench.candidates import Entrant
 from kernels_bench.method import METHOD

@@ -10,11 +10,12 @@ import pytest
 from fakes import CPU_FOUND, FLEX, FULL, SDPA, SWIFT, FakeBench, make_model, write_distribution
 
 from autotune._store import MeasurementRow, Store
+from autotune.job import Job
 from autotune.keys import device_key
 from autotune.models import spec_key
 from autotune.outcome_columns import outcomes_of
 from autotune.profiles import BALANCED
-from autotune.tuner import Job, warm
+from autotune.tuner import warm
 from autotune.wishes import Wishes
 from kernels_bench.grid import CPU_QUICK
 from kernels_bench.spec import Failed, Timed

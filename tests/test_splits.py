@@ -11,10 +11,11 @@ from fakes import candidate, timed
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autotune.costs import Candidate, Evidence, costs_of
+from autotune.costs import Evidence, costs_of
 from autotune.criteria import Criteria
 from autotune.engines import ANY, Engine, engine_named
 from autotune.policy import NoVerdict, Terms, Verdict, decide
+from autotune.ranking import Candidate
 from autotune.splits import Split, is_legal, parts_of
 from kernels_bench.spec import Failed, Outcome, Pages, Phase, Rejected, Timed, Wrong
 from kernels_bench.workload import parse_workload

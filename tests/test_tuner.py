@@ -26,11 +26,12 @@ from fakes import (
 
 from autotune import records
 from autotune._store import MeasurementRow, Store, list_decisions
+from autotune.job import Job
 from autotune.keys import device_key
 from autotune.models import spec_key
 from autotune.profiles import BALANCED, Profile
 from autotune.run import Progress
-from autotune.tuner import Job, Report, warm
+from autotune.tuner import Report, warm
 from autotune.wishes import Wishes
 from kernels_bench.backends import Broken
 from kernels_bench.child import OutOfTime
@@ -486,3 +487,32 @@ def test_a_gpu_that_waits_for_its_host_takes_as_long_as_the_host(store: Store) -
     times = {"torch_sdpa": called(100.0, 10.0), "torch_flex": called(60.0, 200.0)}
     on_gpu = replace(JOB, found=H100_FOUND)
     assert winner(warm(on_gpu, store, FakeBench(times, PAIR))) == "torch_sdpa:plain"
+
+
+def test_a_profile_of_one_s_own_is_measured_where_it_is_missing(store: Store) -> None:
+    warm(JOB, store, FakeBench(TIMES))
+    mine = Profile("mine", {"q1s77": 3.0, "q512": 1.0, "q1s1k": 1.0}, is_own=True)
+    bench = FakeBench(TIMES)
+    report = warm(replace(JOB, profile=mine), store, bench)
+    assert bench.measured == ["q1s77"]
+    assert report.decision is not None
+    assert report.decision.assessment is not None
+    assert report.decision.assessment.uncovered == {}
+    assert list_decisions(store.path)[0].decision.profile == mine.key
+    # The built-in ones take no notice of it.
+    again = FakeBench(TIMES)
+    assert warm(JOB, store, again).measured == 0
+
+
+def test_engines_whose_kernels_were_measured_get_a_decision_too(store: Store) -> None:
+    options = {"vllm": {"attention_backend": "FLEX"}}
+    field = (SDPA, replace(FLEX, engine_options=options), SWIFT)
+    report = warm(JOB, store, FakeBench(TIMES, field))
+    assert [question.engine for question in report.also] == ["vllm"]
+    stored = {each.decision.engine: each.decision.backend for each in list_decisions(store.path)}
+    assert stored == {"any": "torch_flex", "vllm": "torch_flex"}
+    # For one engine alone, only what it loads is measured and decided.
+    bench = FakeBench(TIMES, field)
+    alone = warm(replace(JOB, wishes=Wishes("vllm"), force=True), store, bench)
+    assert alone.also == ()
+    assert {e.backend for task in bench.tasks for e in task.entrants} == {"torch_flex"}

@@ -9,7 +9,7 @@ from dataclasses import replace
 import click
 
 from autotune._store import Location, Store
-from autotune.chooser import choose
+from autotune.chooser import answer
 from autotune.commands.options import (
     Duration,
     Target,
@@ -23,11 +23,13 @@ from autotune.commands.options import (
 from autotune.commands.progress import show_progress
 from autotune.decision import Choice
 from autotune.errors import NoBackendError
-from autotune.report import nobody_left_text, nobody_text, print_plan, print_report
+from autotune.job import Job
+from autotune.keys import Question
+from autotune.report import Told, nobody_left_text, nobody_text, print_plan, print_report
 from autotune.run_payload import plans_payload, report_payload
 from autotune.settings import Settings
 from autotune.today import Asked
-from autotune.tuner import Job, Report, plan_job, warm
+from autotune.tuner import Report, plan_job, warm
 from autotune.wishes import Wishes
 from kernels_bench.bench import Bench
 from kernels_bench.devices import FoundDevice, find_device, find_devices
@@ -81,15 +83,19 @@ def command(
     ):
         started = time.monotonic()
         reports = [warm(_rest(job, started), store, bench, on_progress) for job in jobs]
-    answers = [
-        (report, _answer(report, job.found, settings, location))
+    told = [
+        Told(
+            report,
+            _answer(report, report.question, job.found, settings, location),
+            tuple(_answer(report, each, job.found, settings, location) for each in report.also),
+        )
         for report, job in zip(reports, jobs, strict=True)
     ]
     if as_json:
-        click.echo(json.dumps(report_payload(answers), indent=2))
+        click.echo(json.dumps(report_payload(told), indent=2))
     else:
-        for report, choice in answers:
-            print_report(report, choice, f"{location.path} ({location.why})")
+        for each in told:
+            print_report(each, f"{location.path} ({location.why})")
     for report in reports:
         if not report.plan.situation.can_run:
             raise NoBackendError(nobody_text(report.plan.situation))
@@ -101,10 +107,16 @@ def _devices(selector: str) -> tuple[FoundDevice, ...]:
     return find_devices() if selector == "all" else (find_device(selector),)
 
 
-def _answer(report: Report, found: FoundDevice, settings: Settings, location: Location) -> Choice:
-    """What `choose` says from now on, so that the two never differ."""
-    asked = Asked(report.question, found, replace(settings, backend=None))
-    choice = choose(asked, location.path)
+def _answer(
+    report: Report,
+    question: Question,
+    found: FoundDevice,
+    settings: Settings,
+    location: Location,
+) -> Choice:
+    """What `choose` says from now on, were it not for an override, a lock or a mode."""
+    unforced = replace(settings, backend=None, vllm_backend=None, lock=None, mode="read")
+    choice = answer(Asked(question, found, unforced), location.path)
     if report.decision is not None:
         return choice
     if not report.plan.situation.can_run:

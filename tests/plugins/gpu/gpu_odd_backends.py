@@ -29,8 +29,8 @@ SIDE_CYCLES = 10_000_000
 
 
 _runs_of_all = count()
-LATE = 200
-"""Runs of this process: more than a check and a probe make, fewer than the rounds."""
+LATE = 40
+"""Runs of this process: more than a check and a probe make, fewer than many rounds."""
 
 
 class Decode:

@@ -1,0 +1,59 @@
+"""What an engine can load of the candidates that were measured, as their backends say it today."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from autotune.ranking import Candidate
+from autotune.wishes import Wishes
+from kernels_bench.backends import Broken, find_backend
+from kernels_bench.spec import AttentionSpec, Device, Reason, Stack, Variant
+
+
+@dataclass(frozen=True)
+class Site:
+    """What backends are asked about."""
+
+    device: Device
+    specs: tuple[AttentionSpec, ...]
+    stack: Stack
+
+
+def options_of(site: Site, candidate: Candidate, engine: str) -> Mapping[str, object]:
+    """The engine's own names and values for a candidate; none where it is not installed."""
+    for variant in variants_of(site, candidate.backend):
+        if variant.name == candidate.variant:
+            return variant.engine_options.get(engine, {})
+    return {}
+
+
+def variants_of(site: Site, backend: str) -> tuple[Variant, ...]:
+    """Those of a backend that is installed; none of one that is not, or that raises."""
+    found = find_backend(backend)
+    if found is None or isinstance(found, Broken):
+        return ()
+    try:
+        every = [found.variants(site.device, spec, site.stack) for spec in site.specs]
+    except Exception:  # a plug-in's code: what it cannot say is not known
+        return ()
+    return tuple({each.name: each for some in every for each in some}.values())
+
+
+class Loads:
+    """Asks each backend once what an engine can load of it."""
+
+    def __init__(self, site: Site, wishes: Wishes) -> None:
+        self._site = site
+        self._wishes = wishes
+        self._variants: dict[str, dict[str, Variant]] = {}
+
+    def refusals(self, candidate: Candidate) -> tuple[Reason, ...]:
+        """None: it can be loaded. An engine of one's own loads whatever was measured, here or
+        elsewhere.
+        """
+        name = candidate.backend
+        if name not in self._variants:
+            self._variants[name] = {each.name: each for each in variants_of(self._site, name)}
+        variant = self._variants[name].get(candidate.variant, Variant(candidate.variant))
+        return self._wishes.refusals(name, variant)
