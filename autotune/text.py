@@ -31,8 +31,6 @@ def assessment_lines(decision: Decision) -> list[str]:
     lines = [] if split is None else split_lines(split)
     if assessment is None:
         return lines
-    if assessment.bound:
-        lines.append(f"  99 % interval of its cost: ±{assessment.bound:.1%} of the default's")
     best = "the best candidate of each workload"
     lines.append(f"  regret: {assessment.regret:.1%} more than {best}")
     if assessment.uncovered:
