@@ -115,5 +115,9 @@ def write_schema_1(path: Path, *rows: Row) -> None:
                 table.insert({k: v for k, v in to_record(row).items() if k in known})
 
 
-def unpack_h100_run(path: Path) -> None:
-    path.write_bytes(lzma.decompress(H100_RUN.read_bytes()))
+H100_SCHEMA_2 = H100_RUN.with_name("h100-method3-run1.db.xz")
+"""The same of one model, by schema 2."""
+
+
+def unpack_h100_run(path: Path, packed: Path = H100_RUN) -> None:
+    path.write_bytes(lzma.decompress(packed.read_bytes()))

@@ -17,6 +17,8 @@ import pytest
 from cache_examples import (
     DECISION,
     DEVICE,
+    H100_RUN,
+    H100_SCHEMA_2,
     MODEL,
     REJECTED,
     TIMED,
@@ -171,12 +173,18 @@ def test_reading_an_old_file_changes_nothing_and_writing_brings_it_up_to_date(
     assert schema_in(path) == SCHEMA_VERSION
 
 
-def test_what_an_h100_left_before_schema_2_is_read_and_brought_up_to_date(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("packed", "schema", "counts"), [(H100_RUN, 1, (4, 1780)), (H100_SCHEMA_2, 2, (1, 366))]
+)
+def test_what_an_h100_left_in_an_older_schema_is_read_and_brought_up_to_date(
+    tmp_path: Path, packed: Path, schema: int, counts: tuple[int, int]
+) -> None:
     path = tmp_path / "h100.db"
-    unpack_h100_run(path)
+    unpack_h100_run(path, packed)
     decisions, rows = list_decisions(path), count_rows(path)
-    assert schema_in(path) == 1
-    assert (len(decisions), rows["measurements"]) == (4, 1780)
+    assert schema_in(path) == schema
+    assert (len(decisions), rows["measurements"]) == counts
+    assert {each.decision.bound for each in decisions} == {None}
     with closing(sqlite3.connect(path)) as connection:
         specs = [key for (key,) in connection.execute("SELECT DISTINCT spec_key FROM measurements")]
     device = decisions[0].device.key
