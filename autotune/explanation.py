@@ -77,17 +77,16 @@ class Explanation:
     workloads: tuple[Weighed, ...] = ()
     stale: tuple[Stale, ...] = ()
     near: tuple[Near, ...] = ()
-    """On a miss."""
+    """Where no measurement answered."""
 
 
 def explain(asked: Asked, choice: Choice, cache_file: Path, rules: Rules) -> Explanation:
     """Gather it; the measurements are weighed again under the rules."""
+    near = () if choice.is_measured else near_misses(asked, cache_file)
     stored = _stored(asked, cache_file)
-    if stored is None:
-        return Explanation(choice, near=near_misses(asked, cache_file))
-    record = record_of(cache_file, stored, asked.question.text)
+    record = None if stored is None else record_of(cache_file, stored, asked.question.text)
     if record is None:
-        return Explanation(choice)
+        return Explanation(choice, near=near)
     case = case_of(record, rules)
     scale = case.scale
     return Explanation(
@@ -96,6 +95,7 @@ def explain(asked: Asked, choice: Choice, cache_file: Path, rules: Rules) -> Exp
         losers=tuple(_losers(record, case.terms.order, Loads(record.site, rules.wishes))),
         workloads=() if scale is None else tuple(_weighed(choice, scale)),
         stale=_stale(record, stack_under(asked.found)),
+        near=near,
     )
 
 

@@ -254,9 +254,13 @@ def test_what_was_measured_for_one_engine_alone_answers_no_other(
 
 def test_another_longest_context_is_another_question(file: Path) -> None:
     tune(file)
-    choice = ask(file, model=make_model(FULL, max_model_len=8192), profile="chat")
+    longer = make_model(FULL, max_model_len=8192)
+    choice = ask(file, model=longer, profile="chat")
     assert choice.state == "default"
     assert "max_model_len: 4096 is stored, 8192 is asked" in choice.why
+    asked = Asked(Question(longer, "any", "balanced"), CPU_FOUND)
+    (near,) = explain(asked, answer(asked, file), file, Rules("any", BALANCED)).near
+    assert near.differences == ("max_model_len: 4096 is stored, 8192 is asked",)
 
 
 def test_a_split_whose_member_is_gone_becomes_the_single_winner(

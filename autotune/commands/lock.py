@@ -40,8 +40,8 @@ def command(
     location: Location,
     as_json: bool,
 ) -> None:
-    """Write decisions to a file for review, sorted and without times: AUTOTUNE_LOCK=FILE applies
-    it, and points back to the one before to roll it back.
+    """Write decisions to a file for review, sorted: AUTOTUNE_LOCK=FILE applies it, and points back
+    to the one before to roll it back.
     """
     unknown = [name for name in deny if find_backend(name) is None]
     if unknown:
@@ -74,14 +74,12 @@ def command(
 def _write(path: Path, text: str) -> None:
     """All of it or nothing: an engine may start while the file is replaced."""
     try:
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        scratch = Path(file.name)
-        scratch.chmod(0o644)
-        scratch.replace(path)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+            scratch = Path(folder) / path.name
+            with scratch.open("w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            scratch.replace(path)
     except OSError as error:
         raise UsageError(f"lock {path}: cannot be written ({error.strerror})") from error
