@@ -86,6 +86,7 @@ def _mark(choice: Choice, rival: Rival) -> str:
 
 
 def _print_workloads(workloads: tuple[Weighed, ...]) -> None:
+    weighing = [each for each in workloads if each.share]
     rows = [
         [
             each.workload,
@@ -94,10 +95,10 @@ def _print_workloads(workloads: tuple[Weighed, ...]) -> None:
             f"{each.winner_us / each.default_us:.2f}x",
             f"{each.winner_us / each.best_us:.2f}x",
         ]
-        for each in workloads[:_MOST_WORKLOADS]
+        for each in weighing[:_MOST_WORKLOADS]
     ]
     if rows:
-        rest = sum(each.share for each in workloads[_MOST_WORKLOADS:])
+        rest = sum(each.share for each in weighing[_MOST_WORKLOADS:])
         title = "A step's attention, the heaviest workloads"
         title += f" ({rest:.0%} of the weight is on others)" if rest else ""
         print_table(title, ["workload", "weight", "chosen", "of default", "of best"], rows)
