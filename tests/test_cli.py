@@ -123,6 +123,19 @@ def test_nothing_to_say_is_an_empty_line_of_arguments(tiny: str) -> None:
     assert run_json(*base)["backend"] is None
 
 
+def test_an_engine_s_own_default_is_not_written_down(
+    tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = "{'vllm': {'attention_backend': 'CPU_ATTN'}}"
+    install_plugin(monkeypatch, tmp_path / "p", f"'vllm_cpu', engine_options={options}")
+    base = ("choose", "--model", tiny, "--device", "cpu", "--engine", "vllm")
+    assert run_json(*base)["backend"] == "vllm_cpu"
+    assert run_json(*base)["engine_args"] == {}
+    assert run(*base, "--format", "env").stdout == run(*base, "--format", "args").stdout == ""
+    ours = ("choose", "--model", tiny, "--device", "cpu", "--format", "env")
+    assert run(*ours).stdout == "AUTOTUNE_BACKEND=torch_sdpa\n"
+
+
 def test_assert_hit(tiny: str, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     base = ("choose", "--model", tiny, "--device", "cpu", "--assert-hit")
     for level in ("exact", "drifted", "borrowed"):

@@ -86,7 +86,9 @@ def _render(choice: Choice, form: str) -> str:
                 f"--{name.replace('_', '-')} {_word(value)}\n" for name, value in options
             )
         case "env":
-            if choice.backend is None or choice.is_observed:
+            # An engine's own default, written down, would be the next start's override.
+            is_engine_s = choice.state == "default" and choice.engine != "any"
+            if choice.backend is None or choice.is_observed or is_engine_s:
                 return ""
             return f"AUTOTUNE_BACKEND={choice.backend}\n"
         case _:
