@@ -6,8 +6,10 @@ names and numbers only: nothing in it is imported, run or opened.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import stat
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,7 @@ from pathlib import Path
 from autotune.errors import LockError
 from autotune.keys import device_key
 from autotune.lock_entries import LockEntry, entry_fields, read_entry
+from autotune.lock_text import decision_lines, one_line, read_json
 from kernels_bench.spec import Device
 
 SCHEMA = 1
@@ -67,9 +70,11 @@ def render_lock(entries: Iterable[LockEntry], deny: Collection[str]) -> str:
 def load_lock(path: Path) -> Lock:
     """Read a file; raises LockError."""
     try:
-        if path.stat().st_size > LARGEST_BYTES:
-            raise LockError(f"lock {path}: larger than {LARGEST_BYTES >> 20} MiB, not a lock")
-        text = path.read_bytes().decode()
+        content = _content(path)
+        if len(content) > LARGEST_BYTES:
+            large = f"larger than {LARGEST_BYTES >> 20} MiB, not a lock"
+            raise LockError(f"lock {path}: {large}; {_REMEDY}")
+        text = content.decode()
     except OSError as error:
         why = error.strerror or str(error)
         raise LockError(f"lock {path}: cannot be read ({why}); {_REMEDY}") from error
@@ -81,27 +86,36 @@ def load_lock(path: Path) -> Lock:
 _REMEDY = "write one with autotune lock, or unset AUTOTUNE_LOCK"
 
 
+def _content(path: Path) -> bytes:
+    """No more than shows that it is too large. A pipe or a device may never end, and an engine's
+    start would wait for it.
+    """
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise OSError(errno.EINVAL, "not a regular file")
+    with path.open("rb") as file:
+        return file.read(LARGEST_BYTES + 1)
+
+
 def parse_lock(text: str, source: str) -> Lock:
     """Read a text; raises LockError that names the line."""
     try:
-        fields: object = json.loads(text, parse_constant=_refuse_constant)
+        fields = read_json(text)
     except (ValueError, RecursionError) as error:
-        what = " ".join(str(error).split())
-        raise LockError(f"lock {source}: not JSON ({what}); {_REMEDY}") from error
+        raise LockError(f"lock {source}: not JSON ({one_line(error)}); {_REMEDY}") from error
     match fields:
         case {"autotune_lock": int(schema)} if type(schema) is int and schema > SCHEMA:
             raise LockError(
                 f"lock {source}: schema {schema}, and this version knows {SCHEMA}; upgrade"
                 " attn-autotune, or point AUTOTUNE_LOCK at another file"
             )
-        case {"autotune_lock": 1, "decisions": list(decisions), **rest}:
+        case {"autotune_lock": int(schema), "decisions": list(decisions), **rest} if (
+            type(schema) is int and schema == SCHEMA  # True is 1 too
+        ):
             deny = _deny(rest.get("deny", []), source)
         case _:
             raise LockError(f"lock {source}: not a lock of attn-autotune; {_REMEDY}")
-    try:
-        lines = _lines(text, len(decisions))
-    except (ValueError, IndexError) as error:
-        raise LockError(f"lock {source}: it has decisions twice; {_REMEDY}") from error
+    lines = decision_lines(text, len(decisions))
     entries = [
         Located(_entry(each, source, line), line)
         for each, line in zip(decisions, lines, strict=True)
@@ -119,13 +133,11 @@ def matching(lock: Lock, question_text: str, device: Device) -> Located | None:
     return None
 
 
-def _refuse_constant(text: str) -> object:
-    raise ValueError(f"{text} is no number")
-
-
 def _deny(names: object, source: str) -> frozenset[str]:
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise LockError(f"lock {source}: deny: expected a list of names of backends")
+    if not isinstance(names, list) or not all(
+        isinstance(name, str) and name and name.isprintable() for name in names
+    ):
+        raise LockError(f"lock {source}: deny: expected a list of names of backends; {_REMEDY}")
     return frozenset(names)
 
 
@@ -133,33 +145,8 @@ def _entry(fields: object, source: str, line: int) -> LockEntry:
     try:
         return read_entry(fields)
     except ValueError as error:
-        raise LockError(f"lock {source} line {line}: {error}; {_REMEDY}") from error
-
-
-def _lines(text: str, count: int) -> list[int]:
-    """The line on which each of the decisions begins, however the file is laid out. Raises
-    ValueError or IndexError for one that has them twice.
-    """
-    decoder, lines = json.JSONDecoder(), list[int]()
-    at, key = text.index("{") + 1, ""
-    while key != "decisions":
-        key, at = decoder.raw_decode(text, _skip(text, at))
-        at = _skip(text, at)
-        if key != "decisions":
-            _, at = decoder.raw_decode(text, at)
-    at += 1  # over the bracket
-    for _ in range(count):
-        at = _skip(text, at)
-        lines.append(text.count("\n", 0, at) + 1)
-        _, at = decoder.raw_decode(text, at)
-    return lines
-
-
-def _skip(text: str, at: int) -> int:
-    """To the next value."""
-    while text[at] in " \t\r\n,:":
-        at += 1
-    return at
+        what = one_line(error)
+        raise LockError(f"lock {source} line {line}: {what}; {_REMEDY}") from error
 
 
 def _refuse_twins(entries: Iterable[Located], source: str) -> None:

@@ -75,7 +75,7 @@ def read_entry(fields: object) -> LockEntry:
         "profile": read.text("profile"),
     }
     if "page_size" in read.values:
-        question["page_size"] = read.values["page_size"]
+        question["page_size"] = read.numbers("page_size")
     return LockEntry(
         question_text=canonical(question),
         model_name=model.text("name"),
@@ -121,14 +121,19 @@ def _per_kind(kinds: Mapping[str, object]) -> PerKind:
 
 
 def _split(fields: object) -> SplitDecision | None:
-    return None if fields is None else read_split(json.dumps(fields))
+    if fields is None:
+        return None
+    split = read_split(json.dumps(fields))
+    if not all(who.label.isprintable() for who in split.members):
+        raise ValueError("split: expected names on one line")
+    return split
 
 
 def _versions(versions: Mapping[str, object]) -> Mapping[str, str | None]:
     found: dict[str, str | None] = {}
     for name, version in versions.items():
-        if version is not None and not isinstance(version, str):
-            raise ValueError(f"versions.{name}: expected a text or null")
+        if version is not None and not (isinstance(version, str) and version.isprintable()):
+            raise ValueError(f"versions.{name}: expected a text on one line, or null")
         found[name] = version
     return found
 
@@ -142,13 +147,15 @@ class _Fields:
     def __init__(self, values: object, where: str) -> None:
         if not isinstance(values, dict):
             raise ValueError(f"{where or 'an entry'}: expected an object")
+        if not all(name.isprintable() for name in values):
+            raise ValueError(f"{where or 'an entry'}: expected names on one line")
         self.values: dict[str, object] = values
         self._where = where
 
     def text(self, name: str) -> str:
         """On one line: it is part of messages."""
         value = self._value(name)
-        if not isinstance(value, str) or not (value.isprintable()):
+        if not isinstance(value, str) or not value.isprintable():
             raise ValueError(f"{self._path(name)}: expected a text on one line")
         return value
 
@@ -158,6 +165,14 @@ class _Fields:
         if type(value) is not int or value < 0:
             raise ValueError(f"{self._path(name)}: expected a whole number")
         return value
+
+    def numbers(self, name: str) -> list[int]:
+        """At least one, each whole and above 0."""
+        match self._value(name):
+            case [_, *_] as values if all(type(each) is int and each > 0 for each in values):
+                return [each for each in values if isinstance(each, int)]
+            case _:
+                raise ValueError(f"{self._path(name)}: expected a list of whole numbers")
 
     def ratio_or_null(self, name: str) -> float | None:
         """Above 0."""

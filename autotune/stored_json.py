@@ -124,7 +124,7 @@ def read_split(text: str) -> SplitDecision:
             "gain": int() | float() as gain,
             "bound": int() | float() as bound,
             "regret": int() | float() as regret,
-        } if seats:
+        } if seats and score > 0 and not any(type(x) is bool for x in (score, gain, bound, regret)):
             found = (float(score), float(gain), float(bound), float(regret))
             return SplitDecision(_seats(seats), *found)
         case _:
