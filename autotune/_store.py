@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from types import ModuleType
 
+    from cache import SORTS as SORTS
     from cache import CacheBusyError as CacheBusyError
     from cache import CacheCorruptError as CacheCorruptError
     from cache import CacheError as CacheError
+    from cache import CacheForeignError as CacheForeignError
     from cache import CacheLocationError as CacheLocationError
     from cache import CacheMissingError as CacheMissingError
     from cache import CacheNewerError as CacheNewerError
@@ -25,16 +27,27 @@ if TYPE_CHECKING:
     from cache import CacheUnwritableError as CacheUnwritableError
     from cache import DecisionRow as DecisionRow
     from cache import DeviceRow as DeviceRow
+    from cache import Layer as Layer
+    from cache import LayeredReading as LayeredReading
+    from cache import Layers as Layers
     from cache import Location as Location
     from cache import MeasurementRow as MeasurementRow
     from cache import ModelRow as ModelRow
     from cache import Provenance as Provenance
+    from cache import Sort as Sort
     from cache import Store as Store
     from cache import StoredDecision as StoredDecision
+    from cache import Which as Which
+    from cache import count_decisions as count_decisions
     from cache import decision_measurements as decision_measurements
     from cache import find_decisions as find_decisions
+    from cache import find_layers as find_layers
     from cache import list_decisions as list_decisions
+    from cache import list_devices as list_devices
     from cache import locate as locate
+    from cache import read_decisions as read_decisions
+    from cache import read_layers as read_layers
+    from cache import read_measurements as read_measurements
     from cache import show_decision as show_decision
 
 _ALIAS = "autotune._cache"

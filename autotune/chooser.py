@@ -8,11 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from autotune import records
-from autotune._store import (
-    CacheError,
-    StoredDecision,
-    find_decisions,
-)
+from autotune._store import Layers, StoredDecision, Which, read_layers
 from autotune.announce import announce
 from autotune.decision import Choice
 from autotune.elsewhere import Elsewhere
@@ -28,44 +24,46 @@ from kernels_bench.backends import find_backend
 _log = logging.getLogger("autotune")
 
 
-def choose(asked: Asked, cache_file: Path) -> Choice:
+def choose(asked: Asked, cache: Layers | Path) -> Choice:
     """Answer from the override, the lock, the cache, or the default, in this order, and log it.
 
-    Raises CacheError where the file cannot be read, and UsageError or LockError for an override or
-    a lock that cannot be followed, under `strict`.
+    A cache is one file, or the layers that `find_layers` gives. One that cannot be read is told in
+    `unread` and in a warning, and costs its own rows alone: no start fails because of it. Raises
+    UsageError or LockError for an override or a lock that cannot be followed, under `strict`.
     """
-    choice = answer(asked, cache_file)
+    choice = answer(asked, cache)
     if asked.settings.mode != "off":
         announce(choice, _log)
     return choice
 
 
-def answer(asked: Asked, cache_file: Path) -> Choice:
+def answer(asked: Asked, cache: Layers | Path) -> Choice:
     """As `choose`, without a word in the log."""
-    choice = _answer(asked, cache_file)
+    layers = cache if isinstance(cache, Layers) else Layers.alone(cache)
+    choice = _answer(asked, layers)
     if isinstance(asked.found, Elsewhere):
         choice = replace(choice, why=f"{asked.found.note}; {choice.why}")
     return replace(choice, is_observed=asked.settings.mode == "observe")
 
 
-def _answer(asked: Asked, cache_file: Path) -> Choice:
+def _answer(asked: Asked, layers: Layers) -> Choice:
     if asked.settings.mode == "off":
         return by_default(asked, "AUTOTUNE_MODE=off")
     notes: list[str] = [*_unknown_names(asked)]
     for each in wanted(asked):
         match check(asked, each):
             case Taken() as taken:
-                return joined(notes, _overridden(asked, taken, cache_file))
+                return joined(notes, _overridden(asked, taken, layers))
             case Refused(why) if asked.strict:
                 raise UsageError(why)
             case Refused(why):
                 notes.append(why)
     if invariant := _invariance(asked):
         return joined([*notes, invariant], by_default(asked, "the engine's own rule"))
-    return joined(notes, _automatic(asked, cache_file))
+    return joined(notes, _automatic(asked, layers))
 
 
-def _automatic(asked: Asked, cache_file: Path) -> Choice:
+def _automatic(asked: Asked, layers: Layers) -> Choice:
     """What measurements say, whatever the user named."""
     lock = _pinned(asked)
     asked = replace(asked, denied=lock.deny)
@@ -75,13 +73,7 @@ def _automatic(asked: Asked, cache_file: Path) -> Choice:
             return joined(notes, replace(choice, why=f"{lock.where}: {choice.why}"))
         case Unusable(why):
             notes.append(f"{lock.where}: {why}")
-    match _from_cache(asked, cache_file):
-        case Choice() as choice:
-            return joined(notes, choice)
-        case Unusable(why):
-            notes.append(why)
-            return joined(notes, by_default(asked, f"run autotune warm {asked.where}"))
-    return joined(notes, by_default(asked, miss_text(asked, cache_file)))
+    return joined(notes, _from_cache(asked, layers))
 
 
 def _pinned(asked: Asked) -> Pinned:
@@ -93,16 +85,29 @@ def _pinned(asked: Asked) -> Pinned:
     return pinned(asked, Path(asked.settings.lock))
 
 
-def _from_cache(asked: Asked, cache_file: Path) -> Choice | Unusable | None:
-    """What is stored for this question, or what its measurements say to it."""
-    answers = _answers(asked, find_decisions(cache_file, asked.question.text))
+def _from_cache(asked: Asked, layers: Layers) -> Choice:
+    """What is stored for this question, what its measurements say to it, or the default; with what
+    could not be read.
+    """
+    found = read_layers(layers, Which(questions=(asked.question.text,)))
+    answers = _answers(asked, found.stored)
     own = [each for each in answers if not each.kinship]
+    notes = [*map(str, found.errors), *found.damaged]
     if not own:
         # Imported late: a hit needs no policy.
         from autotune.fresh import decided_now
 
-        own = decided_now(asked, cache_file)
-    return take(asked, own or answers)
+        fresh = decided_now(asked, layers)
+        own = [*fresh.answers]
+        notes += fresh.notes
+    match take(asked, own or answers):
+        case Choice() as choice:
+            pass
+        case Unusable(why):
+            choice = joined([why], by_default(asked, f"run autotune warm {asked.where}"))
+        case None:
+            choice = by_default(asked, miss_text(asked, layers))
+    return joined(notes, replace(choice, unread=found.errors))
 
 
 def _answers(asked: Asked, stored: Iterable[StoredDecision]) -> list[Answer]:
@@ -114,16 +119,16 @@ def _answers(asked: Asked, stored: Iterable[StoredDecision]) -> list[Answer]:
         kin = () if is_same else kinship(asked.found.device, device, asked.settings.aliases)
         decision = records.decision_of(each) if is_same or kin else None
         if decision is not None:
-            found.append(Answer(decision, "cache", kin))
+            found.append(Answer(decision, "cache", kin, each.file))
     return found
 
 
-def _overridden(asked: Asked, taken: Taken, cache_file: Path) -> Choice:
+def _overridden(asked: Asked, taken: Taken, layers: Layers) -> Choice:
     """The user's word, and what it costs where that was measured."""
     wanted = taken.wanted
     why = f"{taken.candidate.backend} was asked for by {wanted.variable}"
     warnings = []
-    if cost := cost_text(taken, _automatic_or_default(asked, cache_file)):
+    if cost := cost_text(taken, _automatic_or_default(asked, layers)):
         why = f"{why}; {cost}"
         warnings.append(f"{wanted.text}: {cost}")
     if wanted.variable == "VLLM_ATTENTION_BACKEND":
@@ -137,11 +142,11 @@ def _overridden(asked: Asked, taken: Taken, cache_file: Path) -> Choice:
     )
 
 
-def _automatic_or_default(asked: Asked, cache_file: Path) -> Choice:
-    """A cache that cannot be read does not stand in the way of the user's word."""
+def _automatic_or_default(asked: Asked, layers: Layers) -> Choice:
+    """A lock that cannot be followed does not stand in the way of the user's word."""
     try:
-        return _automatic(asked, cache_file)
-    except (CacheError, LockError):
+        return _automatic(asked, layers)
+    except LockError:
         return by_default(asked, "")
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal, TypeAlias
 
+from autotune._store import CacheError
 from autotune.criteria import Criteria
 from autotune.ranking import Candidate, Crossover, Ground, Ranked, is_tie
 from kernels_bench.spec import Device, Phase
@@ -121,6 +123,10 @@ class Choice:
     """What a person should know before relying on it, a line each."""
     is_observed: bool = False
     """AUTOTUNE_MODE=observe: said, and to be acted on by nobody."""
+    file: Path | None = None
+    """The cache file that answers; None where none does."""
+    unread: tuple[CacheError, ...] = ()
+    """Why cache files could not be read; the warnings say so too."""
 
     @property
     def backend(self) -> str | None:

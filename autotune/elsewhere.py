@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import get_args
 
 from autotune import records
-from autotune._store import StoredDecision, list_decisions
+from autotune._store import Layers, StoredDecision, Which, read_layers
 from autotune.decision import Decision
 from autotune.keys import Question, device_key
 from autotune.text import device_text
@@ -38,7 +37,7 @@ class Elsewhere:
         )
 
 
-def find_anywhere(name: str, question: Question, cache_file: Path) -> FoundDevice | Elsewhere:
+def find_anywhere(name: str, question: Question, layers: Layers) -> FoundDevice | Elsewhere:
     """The device that is meant by "auto", "cpu", "cuda:N", "rocm:N", or words of a stored one.
 
     A stored device that is here too is the one that is here. Raises DeviceError, with what is known
@@ -46,8 +45,12 @@ def find_anywhere(name: str, question: Question, cache_file: Path) -> FoundDevic
     """
     if is_selector(name):
         return find_device(name)
-    stored = _readable(list_decisions(cache_file))
-    device = _the_one(name, devices_of(each for each, _ in stored), cache_file)
+    reading = read_layers(layers, Which())
+    stored = _readable(reading.stored)
+    if not stored and reading.errors:
+        raise reading.errors[0]
+    files = ", ".join(str(each.path) for each in layers.files)
+    device = _the_one(name, devices_of(each for each, _ in stored), files)
     for found in find_devices():
         if device_key(found.device) == device_key(device):
             return found
@@ -88,14 +91,10 @@ def stack_under(place: FoundDevice | Elsewhere, names: Collection[str] | None = 
             return find_stack(place, names)
 
 
-def of_device(text: str, stored: Sequence[StoredDecision]) -> tuple[StoredDecision, ...]:
-    """The decisions for the device that a selector means, or for those that a name fits."""
-    if is_selector(text):
-        fit: tuple[Device, ...] = (find_device(text).device,)
-    else:
-        fit = fitting(text, devices_of(stored))
-    keys = {device_key(device) for device in fit}
-    return tuple(each for each in stored if each.device.key in keys)
+def device_keys_of(text: str, known: Iterable[Device]) -> tuple[str, ...]:
+    """Of the device that a selector means, or of the known ones that a name fits."""
+    fit = (find_device(text).device,) if is_selector(text) else fitting(text, known)
+    return tuple(map(device_key, fit))
 
 
 def devices_of(stored: Iterable[StoredDecision]) -> tuple[Device, ...]:
@@ -126,18 +125,18 @@ def known_text(devices: Iterable[Device]) -> str:
     return "; ".join(map(device_line, devices)) or "no device yet"
 
 
-def _the_one(name: str, known: tuple[Device, ...], cache_file: Path) -> Device:
+def _the_one(name: str, known: tuple[Device, ...], files: str) -> Device:
     match fitting(name, known):
         case (device,):
             return device
         case ():
             raise DeviceError(
                 f"device {name!r}: expected auto, cpu, cuda:N, rocm:N, or words of a device that"
-                f" the cache knows\n{cache_file} knows: {known_text(known)}; here are: {_here()}"
+                f" the cache knows\n{files} knows: {known_text(known)}; here are: {_here()}"
             )
         case several:
             raise DeviceError(
-                f"device {name!r} fits {len(several)} devices of {cache_file}; add words that"
+                f"device {name!r} fits {len(several)} devices of {files}; add words that"
                 f" tell them apart: {known_text(several)}"
             )
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-from autotune._store import StoredDecision, find_decisions, list_decisions
+from autotune._store import Layers, StoredDecision, Which, read_layers
 from autotune.decision import Choice
 from autotune.elsewhere import stack_under
 from autotune.keys import device_key
@@ -80,11 +79,11 @@ class Explanation:
     """Where no measurement answered."""
 
 
-def explain(asked: Asked, choice: Choice, cache_file: Path, rules: Rules) -> Explanation:
+def explain(asked: Asked, choice: Choice, layers: Layers, rules: Rules) -> Explanation:
     """Gather it; the measurements are weighed again under the rules."""
-    near = () if choice.is_measured else near_misses(asked, cache_file)
-    stored = _stored(asked, cache_file)
-    record = None if stored is None else record_of(cache_file, stored, asked.question.text)
+    near = () if choice.is_measured else near_misses(asked, layers)
+    stored = _stored(asked, layers)
+    record = None if stored is None else record_of(stored, asked.question.text)
     if record is None:
         return Explanation(choice, near=near)
     case = case_of(record, rules)
@@ -99,19 +98,13 @@ def explain(asked: Asked, choice: Choice, cache_file: Path, rules: Rules) -> Exp
     )
 
 
-def _stored(asked: Asked, cache_file: Path) -> StoredDecision | None:
+def _stored(asked: Asked, layers: Layers) -> StoredDecision | None:
     """The newest for this part: of this question, or else of another about the same layers."""
     key = device_key(asked.found.device)
-    answers = (*find_decisions(cache_file, asked.question.text), *list_decisions(cache_file))
-    fingerprint = asked.question.model.fingerprint
-    return next(
-        (
-            each
-            for each in answers
-            if each.decision.device_key == key and each.decision.model_fingerprint == fingerprint
-        ),
-        None,
-    )
+    same_layers = Which(device_keys=(key,), fingerprints=(asked.question.model.fingerprint,))
+    found = read_layers(layers, same_layers).stored
+    answers = [each for each in found if each.decision.question == asked.question.text]
+    return next(iter((*answers, *found)), None)
 
 
 def _rivals(choice: Choice, scale: Scale) -> tuple[Rival, ...]:

@@ -2,41 +2,77 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 
-from autotune._store import StoredDecision, list_decisions
+from autotune import records
+from autotune._store import (
+    CacheError,
+    Layers,
+    StoredDecision,
+    Which,
+    read_layers,
+    read_measurements,
+)
 from autotune.decision import Decision
 from autotune.errors import ProfileError
-from autotune.keys import device_key
+from autotune.keys import device_key, spec_keys_of
 from autotune.profiles import Profile, find_profile
 from autotune.remembered import Answer
-from autotune.replay import Rules, record_of, redecide
+from autotune.replay import Record, Rules, record_with, redecide
 from autotune.today import Asked
 
 
-def decided_now(asked: Asked, cache_file: Path) -> list[Answer]:
+@dataclass(frozen=True)
+class Fresh:
+    """What was decided now, and where the measurements of others cannot be believed."""
+
+    answers: tuple[Answer, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def decided_now(asked: Asked, layers: Layers) -> Fresh:
     """Measurements that answered another profile or engine answer this one too."""
     profile = _profile(asked)
     if profile is None or not asked.question.model.specs:
-        return []
+        return Fresh()
     rules = Rules(asked.question.engine, profile, asked.settings.disabled | asked.denied)
+    same_layers = Which(
+        device_keys=(device_key(asked.found.device),),
+        fingerprints=(asked.question.model.fingerprint,),
+    )
     found: dict[str, Answer] = {}
-    for each in list_decisions(cache_file):
+    notes: dict[str, None] = {}
+    for each in read_layers(layers, same_layers).stored:
         if each.decision.versions in found or not _is_sibling(asked, each):
             continue
-        record = record_of(cache_file, each, asked.question.text)
+        record = _whole_record(each, asked.question.text)
+        if isinstance(record, str):
+            notes[record] = None
+            continue
         decision = None if record is None else redecide(record, rules)
         if isinstance(decision, Decision):
-            found[each.decision.versions] = Answer(decision, "evidence")
-    return [*found.values()]
+            found[each.decision.versions] = Answer(decision, "evidence", file=each.file)
+    return Fresh(tuple(found.values()), tuple(notes))
+
+
+def _whole_record(stored: StoredDecision, question: str) -> Record | str | None:
+    """Its measurements, or why they are not believed: some that are damaged may be the best."""
+    decision = records.decision_of(stored)
+    if decision is None:
+        return None
+    specs = spec_keys_of(stored.model.fingerprint)
+    try:
+        found = read_measurements(stored.file, stored.device.key, specs)
+    except CacheError as error:
+        return str(error)
+    if found.damaged:
+        return f"cache {stored.file}: {found.damaged[0]}; `autotune cache doctor` tells more"
+    return record_with(stored, decision, found.rows, question)
 
 
 def _is_sibling(asked: Asked, stored: StoredDecision) -> bool:
     """Whether its measurements hold everyone whom this question is about."""
     row = stored.decision
-    if row.device_key != device_key(asked.found.device):
-        return False
     if row.engine not in ("any", asked.question.engine):
         return False
     same = replace(asked.question, engine=row.engine, profile=row.profile)

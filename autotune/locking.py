@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
-from pathlib import Path
 
 from autotune import records
 from autotune._store import MeasurementRow, StoredDecision
@@ -16,14 +15,14 @@ from autotune.lock_entries import LockEntry
 from autotune.replay import Record, record_of
 
 
-def lock_entries(path: Path, stored: Iterable[StoredDecision]) -> tuple[LockEntry, ...]:
+def lock_entries(stored: Iterable[StoredDecision]) -> tuple[LockEntry, ...]:
     """The newest decision for each question and device, damaged ones left out; `stored` stands
     newest first.
     """
     found: dict[tuple[str, str], LockEntry] = {}
     for each in stored:
         place = each.decision.device_key, each.decision.question
-        decision, record = records.decision_of(each), record_of(path, each)
+        decision, record = records.decision_of(each), record_of(each)
         if place not in found and decision is not None and record is not None:
             found[place] = _entry(each, decision, record)
     return tuple(found.values())

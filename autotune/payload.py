@@ -39,6 +39,7 @@ def choice_payload(choice: Choice) -> Json:
         "measured_at": None if decision is None else decision.measured_at,
         "source": choice.source,
         "observed": choice.is_observed,
+        "cache": None if choice.file is None else str(choice.file),
         "warnings": list(choice.warnings),
     }
     if decision is None:
@@ -107,6 +108,7 @@ def stored_payload(stored: StoredDecision) -> Json:
         "method": row.method,
         "measured_at": row.provenance.created_at,
         "host": row.provenance.host,
+        "user": row.provenance.user,
         "tool_version": row.provenance.tool_version,
     }
     if decision is None:  # columns of JSON that cannot be read: the others still say what it was

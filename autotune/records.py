@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import getpass
 import json
+import os
 import platform
 from datetime import datetime, timezone
 from importlib import metadata
@@ -46,7 +48,15 @@ from kernels_bench.spec import (
 def provenance() -> Provenance:
     """Here and now."""
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    return Provenance(now, platform.node(), tool_version())
+    return Provenance(now, platform.node(), tool_version(), _user())
+
+
+def _user() -> str:
+    """By name; a container's arbitrary uid has none."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # KeyError before Python 3.13
+        return f"uid {os.getuid()}"
 
 
 def tool_version() -> str:

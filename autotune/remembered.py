@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from autotune.decision import (
     Choice,
@@ -14,6 +15,7 @@ from autotune.decision import (
     without_split,
 )
 from autotune.elsewhere import Elsewhere, stack_under
+from autotune.keys import DRIVERS
 from autotune.ranking import Candidate
 from autotune.today import Asked, variant_today
 from kernels_bench.method import METHOD
@@ -28,6 +30,8 @@ class Answer:
     source: Source
     kinship: tuple[str, ...] = ()
     """What sets the measured device apart from this one; empty: it is the same part."""
+    file: Path | None = None
+    """The cache file that has it; None for a lock's."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +54,8 @@ class Unusable:
 
 
 def take(asked: Asked, answers: Sequence[Answer]) -> Choice | Unusable | None:
-    """The best of the answers, which stand newest first: of this part and stack, of this part, of a
-    sister part; None where there is none.
+    """The best of the answers, which stand layer by layer and newest first: of this part and stack,
+    of this part under the same driver, of this part, of a sister part; None where there is none.
     """
     if not answers:
         return None
@@ -59,13 +63,20 @@ def take(asked: Asked, answers: Sequence[Answer]) -> Choice | Unusable | None:
     names = {name for each in answers for name in each.decision.versions}
     stack = stack_under(asked.found, names)
     found = [(each, _drift(each.decision, asked, stack)) for each in answers]
-    answer, drift = min(found, key=lambda pair: (bool(pair[0].kinship), bool(pair[1])))
+    answer, drift = min(found, key=lambda pair: _distance(pair[0], pair[1], stack))
     state: State = "borrowed" if answer.kinship else "drifted" if drift else "exact"
     notes = [*answer.kinship, *drift]
     if not _is_accepted(state, asked):
         said = f"AUTOTUNE_ACCEPT={asked.settings.accept} leaves a {state} answer"
         return Unusable(f"{said} ({'; '.join(notes)})")
     return _still_able(asked, answer, state, notes, stack)
+
+
+def _distance(answer: Answer, drift: Sequence[str], stack: Stack) -> tuple[bool, bool, bool]:
+    """A driver moves all numbers of a device, a package those of one backend."""
+    versions = answer.decision.versions
+    is_driver_s = any(name in versions and versions[name] != stack.get(name) for name in DRIVERS)
+    return bool(answer.kinship), bool(drift), is_driver_s
 
 
 def _is_accepted(state: State, asked: Asked) -> bool:
@@ -96,6 +107,7 @@ def _still_able(
                     model=asked.question.model.name,
                     device=asked.found.device,
                     source=answer.source,
+                    file=answer.file,
                     decision=taken,
                     candidate=candidate,
                     engine_options=variant.engine_options.get(asked.question.engine),

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from autotune import records
 from autotune._store import MeasurementRow, StoredDecision, decision_measurements
@@ -106,7 +105,7 @@ class Case:
         return Scale(costs, legal[0], self.terms.weights, self.terms.criteria)
 
 
-def record_of(path: Path, stored: StoredDecision, question: str | None = None) -> Record | None:
+def record_of(stored: StoredDecision, question: str | None = None) -> Record | None:
     """What a cache holds behind a decision, for its own question or another of the same layers;
     None where the row is damaged.
     """
@@ -114,7 +113,7 @@ def record_of(path: Path, stored: StoredDecision, question: str | None = None) -
     if decision is None:
         return None
     specs = spec_keys_of(stored.model.fingerprint)
-    rows = decision_measurements(path, stored.device.key, specs)
+    rows = decision_measurements(stored.file, stored.device.key, specs)
     return record_with(stored, decision, rows, question)
 
 

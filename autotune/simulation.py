@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from autotune import records
 from autotune._store import StoredDecision
@@ -46,12 +45,10 @@ class Replayed:
         )
 
 
-def simulate(
-    path: Path, stored: Iterable[StoredDecision], scenario: Scenario
-) -> Iterator[Replayed]:
+def simulate(stored: Iterable[StoredDecision], scenario: Scenario) -> Iterator[Replayed]:
     """Each decision once a profile; a damaged one is left out. As if nobody had won before."""
     for each in stored:
-        before, record = records.decision_of(each), record_of(path, each)
+        before, record = records.decision_of(each), record_of(each)
         if before is None or record is None:
             continue
         for profile in scenario.profiles or _own(each, before):

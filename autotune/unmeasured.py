@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from autotune import records
-from autotune._store import list_decisions
+from autotune._store import Layers, Which, read_layers
 from autotune.decision import Choice
 from autotune.elsewhere import stack_under
 from autotune.incumbents import default_order
@@ -39,10 +38,10 @@ def _everyone(asked: Asked, names: Sequence[str]) -> str:
     return "; ".join(f"{name}: {why_not(asked, name, stack)}" for name in names)
 
 
-def miss_text(asked: Asked, cache_file: Path) -> str:
+def miss_text(asked: Asked, layers: Layers) -> str:
     """Why the cache has no answer, what comes close, and what to do about it."""
     question, device = asked.question, asked.found.device
-    near = near_misses(asked, cache_file)
+    near = near_misses(asked, layers)
     told = f" (nearest is {near[0].stored.where}: {', '.join(near[0].differences)})" if near else ""
     return (
         f"nothing is measured for {question.model.name} on {device.name}{told};"
@@ -50,8 +49,9 @@ def miss_text(asked: Asked, cache_file: Path) -> str:
     )
 
 
-def near_misses(asked: Asked, cache_file: Path) -> tuple[Near, ...]:
+def near_misses(asked: Asked, layers: Layers) -> tuple[Near, ...]:
     """What is stored for the same layers, and the fields that differ."""
+    same_layers = Which(fingerprints=(asked.question.model.fingerprint,))
     stored = (
         Stored(
             f"decision {each.id}",
@@ -59,7 +59,7 @@ def near_misses(asked: Asked, cache_file: Path) -> tuple[Near, ...]:
             each.decision.question,
             records.device_of(each.device),
         )
-        for each in list_decisions(cache_file)
+        for each in read_layers(layers, same_layers).stored
     )
     return nearest(asked.question.text, asked.found.device, stored)
 

@@ -32,7 +32,7 @@ def main() -> None:
             content = packed.read_bytes()
             path.write_bytes(lzma.decompress(content) if packed.suffix == ".xz" else content)
             for stored in _each_model_once(list_decisions(path)):
-                if record := record_of(path, stored):
+                if record := record_of(stored):
                     _print(stored, record, packed.name)
 
 

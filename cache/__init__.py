@@ -6,14 +6,27 @@ from .errors import (
     CacheBusyError,
     CacheCorruptError,
     CacheError,
+    CacheForeignError,
     CacheLocationError,
     CacheMissingError,
     CacheNewerError,
     CacheUnreadableError,
     CacheUnwritableError,
 )
+from .layered import LayeredReading, read_layers
+from .layers import Layer, Layers, find_layers
 from .location import Location, locate
-from .reader import decision_measurements, find_decisions, list_decisions, show_decision
+from .query import SORTS, Sort, Which
+from .reader import (
+    count_decisions,
+    decision_measurements,
+    find_decisions,
+    list_decisions,
+    list_devices,
+    read_decisions,
+    read_measurements,
+    show_decision,
+)
 from .rows import (
     DecisionRow,
     DeviceRow,
@@ -25,9 +38,11 @@ from .rows import (
 from .store import Store
 
 __all__ = [
+    "SORTS",
     "CacheBusyError",
     "CacheCorruptError",
     "CacheError",
+    "CacheForeignError",
     "CacheLocationError",
     "CacheMissingError",
     "CacheNewerError",
@@ -35,15 +50,26 @@ __all__ = [
     "CacheUnwritableError",
     "DecisionRow",
     "DeviceRow",
+    "Layer",
+    "LayeredReading",
+    "Layers",
     "Location",
     "MeasurementRow",
     "ModelRow",
     "Provenance",
+    "Sort",
     "Store",
     "StoredDecision",
+    "Which",
+    "count_decisions",
     "decision_measurements",
     "find_decisions",
+    "find_layers",
     "list_decisions",
+    "list_devices",
     "locate",
+    "read_decisions",
+    "read_layers",
+    "read_measurements",
     "show_decision",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -22,15 +23,25 @@ if TYPE_CHECKING:
 APPLICATION_ID = int.from_bytes(b"attn", "big")
 """In the header of every file of ours; `file` and SQLite's tools show it."""
 
-SCHEMA_VERSION = 3
-"""The header's user_version: how many migrations of `schema.py` the file has seen."""
+SCHEMA_VERSION = 4
+"""The header's user_version: how many migrations the file has seen."""
 
-Mode: TypeAlias = Literal["ro", "rw", "rwc"]
-"""SQLite's own names: read only; write what exists; write and create."""
+Mode: TypeAlias = Literal["ro", "rw", "rwc", "immutable"]
+"""SQLite's own names: read only; write what exists; write and create; read what nobody can change,
+without locks.
+"""
 
 _HEADER = """
 SELECT page_count, page_size, application_id, user_version
 FROM pragma_page_count, pragma_page_size, pragma_application_id, pragma_user_version
+"""
+
+# A view, a virtual table or a generated column under one of our names would compute what it likes
+# while it is read.
+_COMPUTED = """
+SELECT tables.name FROM sqlite_master AS tables, pragma_table_xinfo(tables.name) AS columns
+WHERE tables.name IN ('devices', 'models', 'measurements', 'decisions')
+AND (tables.type <> 'table' OR tables.rootpage = 0 OR columns.hidden <> 0) LIMIT 1
 """
 
 
@@ -59,15 +70,42 @@ def make_room(path: Path) -> None:
         raise CacheUnwritableError(path, what) from error
     # The folder too: SQLite keeps its rollback journal beside the file.
     for part in (path.parent, path) if exists(path) else (path.parent,):
-        if not os.access(part, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+        if not is_writable(part):
             raise CacheUnwritableError(path, f"{part} is not writable")
+
+
+def is_writable(path: Path) -> bool:
+    """Whether this process may write there, by its effective ids."""
+    return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 def connect(path: Path, mode: Mode, busy_timeout_s: float) -> sqlite3.Connection:
     """Open without any implicit transaction: ours are written out."""
     # As a URI, percent-encoded: "a?b.db" and ":memory:" are file names like any other.
-    uri = f"{path.absolute().as_uri()}?mode={mode}"
-    return sqlite3.connect(uri, uri=True, timeout=busy_timeout_s, isolation_level=None)
+    access = "mode=ro&immutable=1" if mode == "immutable" else f"mode={mode}"
+    uri = f"{path.absolute().as_uri()}?{access}"
+    connection = sqlite3.connect(uri, uri=True, timeout=busy_timeout_s, isolation_level=None)
+    # A file may come from anywhere: no function that its schema names, and no cell that reaches
+    # over the end of its page, is believed.
+    connection.execute("PRAGMA trusted_schema = OFF")
+    connection.execute("PRAGMA cell_size_check = ON")
+    return connection
+
+
+def mode_for_reading(path: Path) -> Mode:
+    """Without locks where the medium itself is read-only, so that nobody can change the file: there
+    a lock may be refused, and a file that was in WAL mode cannot be opened in any other way.
+
+    A file that is merely read-only for this user may well be written by another.
+    """
+    if not os.statvfs(path).f_flag & os.ST_RDONLY:
+        return "ro"
+    for suffix in ("-journal", "-wal"):
+        side = path.with_name(path.name + suffix)
+        if side.exists() and side.stat().st_size > 0:
+            what = f"{side.name} beside it holds a change that cannot be finished on a read-only"
+            raise CacheUnreadableError(path, f"{what} medium")
+    return "immutable"
 
 
 def schema_of(connection: sqlite3.Connection, path: Path) -> int:
@@ -82,11 +120,29 @@ def schema_of(connection: sqlite3.Connection, path: Path) -> int:
         raise CacheCorruptError(path, "a SQLite file, but not a cache of attn-autotune")
     if version > SCHEMA_VERSION:
         raise CacheNewerError(path, f"schema {version}, and this version knows {SCHEMA_VERSION}")
+    if computed := connection.execute(_COMPUTED).fetchone():
+        raise CacheCorruptError(path, f"{computed[0]} is no plain table")
     # SQLite reads a last page that was cut short as if it ended in zeros. Asked after the header:
     # a file that another process makes longer meanwhile is fine.
-    if path.stat().st_size < pages * page_bytes:
+    if path.stat().st_size < pages * page_bytes and not _is_wal(connection):
         raise CacheCorruptError(path, "the file was cut short")
     return int(version)
+
+
+def _is_wal(connection: sqlite3.Connection) -> bool:
+    """Whether somebody put the file into WAL mode: then new pages stand beside it first."""
+    return bool(connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal")
+
+
+def tolerant_text(text: bytes) -> str:
+    """What is no UTF-8 becomes what no column may hold, so that it costs its row and not all."""
+    return text.decode("utf-8", "surrogateescape")
+
+
+def limit_time(connection: sqlite3.Connection, seconds: float) -> None:
+    """Interrupt what runs for longer: damaged pages can point at each other in circles."""
+    ends = time.monotonic() + seconds
+    connection.set_progress_handler(lambda: time.monotonic() > ends, 100_000)
 
 
 @contextmanager

@@ -7,7 +7,8 @@ CacheError
 ├── CacheNewerError       written by a newer version
 ├── CacheUnreadableError  the file or its folder cannot be read
 ├── CacheUnwritableError  read-only, a full disk, a folder at the path
-└── CacheBusyError        another process holds the lock
+├── CacheBusyError        another process holds the lock
+└── CacheForeignError     what is to be taken from elsewhere cannot be made sense of
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _ELSEWHERE = "set AUTOTUNE_CACHE or pass --cache to use another file"
+_REPAIR = "`autotune cache doctor --repair` saves what is readable"
 
 
 class CacheError(Exception):
@@ -28,10 +30,12 @@ class CacheError(Exception):
 
     remedy = _ELSEWHERE
 
-    def __init__(self, path: Path, what: str) -> None:
-        super().__init__(path, what)
+    def __init__(self, path: Path, what: str, remedy: str | None = None) -> None:
+        super().__init__(path, what, remedy)
         self.path = path
         self.what = what
+        if remedy is not None:
+            self.remedy = remedy
 
     def __str__(self) -> str:
         return f"cache {self.path}: {self.what}; {self.remedy}"
@@ -52,7 +56,7 @@ class CacheMissingError(CacheError):
 class CacheCorruptError(CacheError):
     """The file is damaged, or was never a cache."""
 
-    remedy = f"move it away, or {_ELSEWHERE}"
+    remedy = f"{_REPAIR}, or {_ELSEWHERE}"
 
 
 class CacheNewerError(CacheError):
@@ -75,6 +79,12 @@ class CacheBusyError(CacheError):
     remedy = f"wait for that process to end, or {_ELSEWHERE}"
 
 
+class CacheForeignError(CacheError):
+    """A file to import or merge is none that `autotune cache export` writes, or is too large."""
+
+    remedy = "nothing was taken from it; write it with autotune cache export"
+
+
 # SQLite's own wording, by its start. Error codes reach Python from 3.11 on only; the texts are
 # fixed in SQLite's sqlite3ErrStr and the same in all versions.
 _DAMAGE = {
@@ -84,6 +94,7 @@ _DAMAGE = {
     "no such table": "tables are missing",
     "no such column": "columns are missing",
     "Could not decode to UTF-8": "the file is damaged",
+    "interrupted": "reading it takes too long, as where pages point at each other in circles",
 }
 _REFUSALS = {
     "database or disk is full": "the disk is full",
@@ -93,8 +104,9 @@ _BUSY = ("database is locked", "database table is locked")
 
 
 @contextmanager
-def explained(path: Path, denied: type[CacheError]) -> Iterator[None]:
-    """Say in this module's terms what SQLite says of a file; `denied` is for what has no term.
+def explained(path: Path, denied: type[CacheError], waited_s: float) -> Iterator[None]:
+    """Say in this module's terms what SQLite says of a file; `denied` is for what has no term, and
+    `waited_s` how long a lock of another process was waited for.
 
     A broken constraint or a wrong statement is a bug of ours and passes through.
     """
@@ -103,12 +115,12 @@ def explained(path: Path, denied: type[CacheError]) -> Iterator[None]:
     except sqlite3.DatabaseError as error:
         if type(error) not in (sqlite3.DatabaseError, sqlite3.OperationalError):
             raise
-        raise _explanation(path, str(error), denied) from error
+        raise _explanation(path, str(error), denied, waited_s) from error
     except OSError as error:
         raise denied(path, error.strerror or str(error)) from error
 
 
-def _explanation(path: Path, text: str, denied: type[CacheError]) -> CacheError:
+def _explanation(path: Path, text: str, denied: type[CacheError], waited_s: float) -> CacheError:
     for start, what in _DAMAGE.items():
         if text.startswith(start):
             return CacheCorruptError(path, what)
@@ -116,5 +128,5 @@ def _explanation(path: Path, text: str, denied: type[CacheError]) -> CacheError:
         if text.startswith(start):
             return CacheUnwritableError(path, what)
     if text.startswith(_BUSY):
-        return CacheBusyError(path, "locked by another process")
+        return CacheBusyError(path, f"locked by another process for {waited_s:g} s")
     return denied(path, text)

@@ -28,9 +28,9 @@ class Location:
 def locate(explicit: Path | str | None, environ: Mapping[str, str]) -> Location:
     """Follow --cache, then AUTOTUNE_CACHE (empty is unset), then the user's cache folder."""
     if explicit is not None and str(explicit):
-        return Location(_expanded(Path(explicit)), "--cache")
+        return Location(expanded(Path(explicit)), "--cache")
     if named := environ.get(_VARIABLE):
-        return Location(_expanded(Path(named)), _VARIABLE)
+        return Location(expanded(Path(named)), _VARIABLE)
     return _default(environ)
 
 
@@ -55,7 +55,8 @@ def _homeless(environ: Mapping[str, str]) -> Location:
     return Location(folder / _FILE_NAME, "the temporary folder, as this user has no home")
 
 
-def _expanded(path: Path) -> Path:
+def expanded(path: Path) -> Path:
+    """With the home folder for a ~; raises CacheLocationError."""
     try:
         return path.expanduser()
     except RuntimeError as error:

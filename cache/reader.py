@@ -1,119 +1,212 @@
 """The read path: the standard library alone, read-only, one statement a question.
 
-A file that is not there, or empty, holds no rows. Nothing here creates one.
+A file that is not there, or empty, holds no rows. Nothing here creates one. A connection lives for
+one question: none is there to be carried into a forked process. A row that is damaged is left out,
+and told where somebody asks.
 """
 
 from __future__ import annotations
 
-import sqlite3
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING, TypeAlias
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
-from .database import Mode, connect, exists, schema_of
+from .checks import Column, RowDamagedError
+from .database import Mode, connect, exists, limit_time, mode_for_reading, schema_of, tolerant_text
 from .errors import CacheMissingError, CacheUnreadableError, CacheUnwritableError, explained
-from .records import Column, from_record, selected
+from .query import Which
+from .records import from_record, selected, width_of
 from .rows import DecisionRow, DeviceRow, MeasurementRow, ModelRow, StoredDecision
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
     from pathlib import Path
 
 BUSY_TIMEOUT_S = 5.0
 """A writer holds its lock for milliseconds; an engine's start does not wait for a stuck one."""
+MOST_SECONDS = 20.0
+"""For one statement. A whole file of a million rows takes less."""
 
-_Statement: TypeAlias = "Callable[[int], str]"
-"""SQL for a file of this schema: an old one that nobody may write is read as it is."""
+_T = TypeVar("_T")
+_Record: TypeAlias = Sequence[Column]
 
-_NEWEST_FIRST = "ORDER BY decisions.created_at DESC, decisions.id DESC"
+
+@dataclass(frozen=True)
+class Reading(Generic[_T]):
+    """What a file holds of what was asked for."""
+
+    rows: tuple[_T, ...] = ()
+    damaged: tuple[str, ...] = ()
+    """A line for each row that was left out."""
+
+
+@dataclass(frozen=True)
+class _Asked(Generic[_T]):
+    """A statement, and what becomes of its records."""
+
+    statement: Callable[[int], str]
+    """SQL for a file of this schema: an old one that nobody may write is read as it is."""
+    values: Sequence[Column]
+    row: Callable[[_Record, int], _T]
+    """From a record of a file of this schema; raises RowDamagedError."""
+    what: str
+    """The table, for people."""
+
+
+def read_decisions(path: Path, which: Which) -> Reading[StoredDecision]:
+    """The decisions that fit, in the order asked for."""
+    joined = """FROM decisions JOIN devices ON devices.key = decisions.device_key
+        JOIN models ON models.fingerprint = decisions.model_fingerprint"""
+
+    def statement(schema: int) -> str:
+        kinds = (DecisionRow, DeviceRow, ModelRow)
+        columns = ", ".join(selected(kind, schema) for kind in kinds)
+        if which.limit is None and not which.offset:
+            # The planner follows the index of what is asked for.
+            return f"SELECT decisions.id, {columns} {joined} {which.where} ORDER BY {which.order}"
+        # A page is found by the narrow columns of its order before anything wide is read.
+        page = f"SELECT decisions.id {joined} {which.where} ORDER BY {which.order} {which.page}"
+        return f"""SELECT decisions.id, {columns} {joined}
+            WHERE decisions.id IN ({page}) ORDER BY {which.order}"""
+
+    def row(record: _Record, schema: int) -> StoredDecision:
+        return _decision(path, record, schema, which)
+
+    return _read(path, _Asked(statement, which.values, row, "decisions"))
+
+
+def read_measurements(
+    path: Path, device_key: str, spec_keys: Collection[str]
+) -> Reading[MeasurementRow]:
+    """The evidence for some kinds of layer on a device, in the order it was first stored."""
+    marks = ", ".join("?" * len(spec_keys))
+
+    def statement(schema: int) -> str:
+        return f"""
+            SELECT measurements.id, {selected(MeasurementRow, schema)} FROM measurements
+            WHERE device_key = ? AND spec_key IN ({marks}) ORDER BY id
+        """
+
+    def row(record: _Record, schema: int) -> MeasurementRow:
+        found = from_record(MeasurementRow, record[1:], schema)
+        if found.device_key != device_key or found.spec_key not in spec_keys:
+            raise RowDamagedError("spec_key", "is not the one that the index has")
+        return found
+
+    return _read(path, _Asked(statement, [device_key, *spec_keys], row, "measurements"))
+
+
+def list_devices(path: Path) -> tuple[DeviceRow, ...]:
+    """All devices, as they were first stored."""
+
+    def statement(schema: int) -> str:
+        return f"SELECT devices.id, {selected(DeviceRow, schema)} FROM devices ORDER BY id"
+
+    def row(record: _Record, schema: int) -> DeviceRow:
+        return from_record(DeviceRow, record[1:], schema)
+
+    return _read(path, _Asked(statement, [], row, "devices")).rows
+
+
+def count_decisions(path: Path, which: Which) -> int:
+    """How many there are, whatever page of them is asked for."""
+    counted = f"""SELECT count(*) FROM decisions
+        JOIN devices ON devices.key = decisions.device_key
+        JOIN models ON models.fingerprint = decisions.model_fingerprint {which.where}"""
+
+    def row(record: _Record, _: int) -> int:
+        return int(record[0] or 0)
+
+    return sum(_read(path, _Asked(lambda _: counted, which.values, row, "decisions")).rows)
 
 
 def find_decisions(path: Path, question: str) -> tuple[StoredDecision, ...]:
     """Every device's answers to a question, newest first."""
-    statement = _decisions(f"WHERE decisions.question = ? {_NEWEST_FIRST}")
-    return tuple(_decision(record) for record in _select(path, statement, [question]))
+    return read_decisions(path, Which(questions=(question,))).rows
 
 
-def list_decisions(path: Path) -> tuple[StoredDecision, ...]:
-    """All answers, newest first."""
-    return tuple(_decision(record) for record in _select(path, _decisions(_NEWEST_FIRST), []))
+def list_decisions(path: Path, which: Which | None = None) -> tuple[StoredDecision, ...]:
+    """All answers, newest first, or those that fit."""
+    return read_decisions(path, which or Which()).rows
 
 
 def show_decision(path: Path, decision_id: int) -> StoredDecision:
     """One answer by its id; raises CacheMissingError."""
-    records = _select(path, _decisions("WHERE decisions.id = ?"), [decision_id])
-    if not records:
-        raise CacheMissingError(path, f"no decision {decision_id}")
-    return _decision(records[0])
+    found = read_decisions(path, Which(ids=(decision_id,)))
+    if not found.rows:
+        damaged = f": {found.damaged[0]}" if found.damaged else ""
+        raise CacheMissingError(path, f"no decision {decision_id}{damaged}")
+    return found.rows[0]
 
 
 def decision_measurements(
     path: Path, device_key: str, spec_keys: Collection[str]
 ) -> tuple[MeasurementRow, ...]:
     """The evidence for some kinds of layer on a device, in the order it was first stored."""
-    marks = ", ".join("?" * len(spec_keys))
-
-    def statement(schema: int) -> str:
-        return f"""
-            SELECT {selected(MeasurementRow, schema)} FROM measurements
-            WHERE device_key = ? AND spec_key IN ({marks}) ORDER BY id
-        """
-
-    records = _select(path, statement, [device_key, *spec_keys])
-    return tuple(from_record(MeasurementRow, record) for record in records)
+    return read_measurements(path, device_key, spec_keys).rows
 
 
-def _decisions(which: str) -> _Statement:
-    def statement(schema: int) -> str:
-        columns = ", ".join(selected(kind, schema) for kind in (DecisionRow, DeviceRow, ModelRow))
-        return f"""
-            SELECT decisions.id, {columns} FROM decisions
-            JOIN devices ON devices.key = decisions.device_key
-            JOIN models ON models.fingerprint = decisions.model_fingerprint
-            {which}
-        """
-
-    return statement
-
-
-def _decision(record: sqlite3.Row) -> StoredDecision:
-    return StoredDecision(
-        id=record["id"],
-        decision=from_record(DecisionRow, record),
-        device=from_record(DeviceRow, record),
-        model=from_record(ModelRow, record),
+def _decision(path: Path, record: _Record, schema: int, which: Which) -> StoredDecision:
+    decided, device = 1 + width_of(DecisionRow), 1 + width_of(DecisionRow) + width_of(DeviceRow)
+    number = record[0]
+    if not isinstance(number, int):
+        raise RowDamagedError("id", "is no number")
+    stored = StoredDecision(
+        id=number,
+        decision=from_record(DecisionRow, record[1:decided], schema),
+        device=from_record(DeviceRow, record[decided:device], schema),
+        model=from_record(ModelRow, record[device:], schema),
+        file=path,
     )
+    # A damaged index leads to other rows than it says.
+    row = stored.decision
+    if row.device_key != stored.device.key or row.model_fingerprint != stored.model.fingerprint:
+        raise RowDamagedError("device_key", "or model_fingerprint leads to another row")
+    if which.questions and row.question not in which.questions:
+        raise RowDamagedError("question", "is not the one that the index has")
+    return stored
 
 
-def _select(path: Path, statement: _Statement, values: Sequence[Column]) -> list[sqlite3.Row]:
+def _read(path: Path, asked: _Asked[_T]) -> Reading[_T]:
     if not exists(path):
-        return []
+        return Reading()
     try:
-        return _select_in_mode("ro", path, statement, values)
+        with explained(path, CacheUnreadableError, BUSY_TIMEOUT_S):
+            mode = mode_for_reading(path)
+        return _read_in_mode(mode, path, asked)
     except CacheUnwritableError:
-        return _select_after_crash(path, statement, values)
+        return _read_after_crash(path, asked)
 
 
-def _select_after_crash(
-    path: Path, statement: _Statement, values: Sequence[Column]
-) -> list[sqlite3.Row]:
+def _read_after_crash(path: Path, asked: _Asked[_T]) -> Reading[_T]:
     """Read where a killed writer left its journal: SQLite undoes that first, and must write."""
     try:
-        return _select_in_mode("rw", path, statement, values)
+        return _read_in_mode("rw", path, asked)
     except (CacheUnwritableError, CacheUnreadableError) as error:
         what = "a killed process left a half-written change, and undoing it needs write permission"
         raise CacheUnreadableError(path, what) from error
 
 
-def _select_in_mode(
-    mode: Mode, path: Path, statement: _Statement, values: Sequence[Column]
-) -> list[sqlite3.Row]:
+def _read_in_mode(mode: Mode, path: Path, asked: _Asked[_T]) -> Reading[_T]:
     with (
-        explained(path, CacheUnreadableError),
+        explained(path, CacheUnreadableError, BUSY_TIMEOUT_S),
         closing(connect(path, mode, BUSY_TIMEOUT_S)) as connection,
     ):
-        connection.row_factory = sqlite3.Row
+        limit_time(connection, MOST_SECONDS)
+        connection.text_factory = tolerant_text
         connection.execute("BEGIN")  # the header and the rows are of one moment
         schema = schema_of(connection, path)
         if schema == 0:
-            return []
-        return connection.execute(statement(schema), values).fetchall()
+            return Reading()
+        records = connection.execute(asked.statement(schema), asked.values)
+        return _sorted_out(records, schema, asked)
+
+
+def _sorted_out(records: Iterable[_Record], schema: int, asked: _Asked[_T]) -> Reading[_T]:
+    rows, damaged = [], []
+    for record in records:
+        try:
+            rows.append(asked.row(record, schema))
+        except RowDamagedError as error:
+            damaged.append(f"{asked.what} {record[0]!r}: {error}")
+    return Reading(tuple(rows), tuple(damaged))

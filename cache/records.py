@@ -1,19 +1,22 @@
-"""Between rows and columns: a field is a column, and provenance is three of them."""
+"""Between rows and columns: a field is a column, and provenance is four of them."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
+from .checks import Column, Kind, RowDamagedError, check_values, checksum_of, printable
 from .rows import DecisionRow, DeviceRow, MeasurementRow, ModelRow, Provenance
 
 if TYPE_CHECKING:
-    import sqlite3
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 Row: TypeAlias = DeviceRow | ModelRow | MeasurementRow | DecisionRow
-Column: TypeAlias = str | int | float | None
-_RowT = TypeVar("_RowT", DeviceRow, ModelRow, MeasurementRow, DecisionRow)
+RowT = TypeVar("RowT", DeviceRow, ModelRow, MeasurementRow, DecisionRow)
+
+CHECKSUM = "checksum"
+"""A column of every table and a field of no row: it says that the others are as they were put."""
+_CHECKSUM_SINCE = 4
 
 
 @dataclass(frozen=True)
@@ -54,53 +57,84 @@ _DECIDED_SINCE_3 = (
     "profile_weights",
     "uncovered",
 )
-_TRUTHS = frozenset({"tie", "captured", "plan_waits"})
-"""Kept as 0 and 1: SQLite has no truth values."""
+_SUMMED = {_CHECKSUM_SINCE: (CHECKSUM,)}
+_SIGNED = {_CHECKSUM_SINCE: ("user", CHECKSUM)}
 
 TABLES: Mapping[type[Row], Table] = {
-    DeviceRow: Table("devices", ("key",)),
-    ModelRow: Table("models", ("fingerprint",)),
-    MeasurementRow: Table("measurements", ("key",), {2: _SINCE_2, 3: _MEASURED_SINCE_3}),
-    DecisionRow: Table("decisions", ("device_key", "question", "versions"), {3: _DECIDED_SINCE_3}),
+    DeviceRow: Table("devices", ("key",), _SUMMED),
+    ModelRow: Table("models", ("fingerprint",), _SUMMED),
+    MeasurementRow: Table("measurements", ("key",), {2: _SINCE_2, 3: _MEASURED_SINCE_3, **_SIGNED}),
+    DecisionRow: Table(
+        "decisions", ("device_key", "question", "versions"), {3: _DECIDED_SINCE_3, **_SIGNED}
+    ),
 }
+"""Each after those that its keys point at."""
+
+
+def _kinds_of(kind: type[Row]) -> Mapping[str, Kind]:
+    plain = {each.name: each.type for each in fields(kind) if each.name != "provenance"}
+    if len(plain) < len(fields(kind)):
+        plain |= {each.name: each.type for each in fields(Provenance)}
+    return {name: Kind.of(str(annotation)) for name, annotation in plain.items()}
+
+
+_KINDS: Mapping[type[Row], Mapping[str, Kind]] = {kind: _kinds_of(kind) for kind in TABLES}
+
+
+def kinds_of(kind: type[Row]) -> Mapping[str, Kind]:
+    """Column -> what it may hold, `id` and the checksum left out."""
+    return _KINDS[kind]
 
 
 def columns_of(kind: type[Row]) -> tuple[str, ...]:
-    """The columns of a kind of row, `id` left out."""
-    names = [each.name for each in fields(kind) if each.name != "provenance"]
-    if len(names) < len(fields(kind)):
-        names += [each.name for each in fields(Provenance)]
-    return tuple(names)
+    """The columns of a kind of row, `id` and the checksum left out."""
+    return tuple(kinds_of(kind))
+
+
+def columns_at(kind: type[Row], schema: int) -> tuple[str, ...]:
+    """Those of them that a file of this schema has."""
+    return tuple(each for each in columns_of(kind) if TABLES[kind].term(each, schema) != "NULL")
 
 
 def to_record(row: Row) -> dict[str, Column]:
     """Column -> value, as the table takes it."""
-    record = asdict(row)
-    record.update(record.pop("provenance", {}))
-    return record
+    fields_of = asdict(row)
+    fields_of.update(fields_of.pop("provenance", {}))
+    kinds = kinds_of(type(row))
+    record = {column: printable(fields_of[column]) for column in kinds}
+    return {**record, CHECKSUM: checksum_of(kinds, record.values())}
 
 
 def selected(kind: type[Row], schema: int) -> str:
-    """The columns for a SELECT from a file of this schema, each named after its table, so that
-    joined rows stay apart.
-    """
+    """The columns for a SELECT from a file of this schema, the checksum last."""
     table = TABLES[kind]
-    return ", ".join(
-        f'{table.term(column, schema)} AS "{table.name}.{column}"' for column in columns_of(kind)
-    )
+    return ", ".join(table.term(column, schema) for column in (*columns_of(kind), CHECKSUM))
 
 
-def from_record(kind: type[_RowT], record: sqlite3.Row) -> _RowT:
-    """The row of this kind among the `selected` columns of a record."""
-    table = TABLES[kind].name
-    values = {column: record[f"{table}.{column}"] for column in columns_of(kind)}
-    for column in _TRUTHS.intersection(values):
-        if values[column] is not None:
-            values[column] = bool(values[column])
-    if "host" in values:
-        values["provenance"] = Provenance(
-            created_at=values.pop("created_at"),
-            host=values.pop("host"),
-            tool_version=values.pop("tool_version"),
-        )
-    return kind(**values)
+def width_of(kind: type[Row]) -> int:
+    """How many columns `selected` gives."""
+    return len(columns_of(kind)) + 1
+
+
+def from_record(kind: type[RowT], record: Sequence[Column], schema: int) -> RowT:
+    """The row of this kind from its `selected` columns; raises RowDamagedError."""
+    kinds = kinds_of(kind)
+    *plain, checksum = record
+    check_values(kinds, plain)
+    # A file of this schema has a checksum in every row: one that is gone is damage too.
+    if schema >= _CHECKSUM_SINCE and checksum != checksum_of(kinds, plain):
+        raise RowDamagedError(CHECKSUM, "does not fit what the row holds")
+    return row_of(kind, dict(zip(kinds, plain, strict=True)))
+
+
+def row_of(kind: type[RowT], values: Mapping[str, Column]) -> RowT:
+    """The row of these values, which were checked."""
+    kinds = kinds_of(kind)
+    given: dict[str, object] = {
+        name: bool(value) if kinds[name].is_truth and value is not None else value
+        for name, value in values.items()
+    }
+    if "host" in given:
+        origin = {each.name: given.pop(each.name) for each in fields(Provenance)}
+        given["provenance"] = Provenance(**origin)  # type: ignore[arg-type]
+    return kind(**given)  # type: ignore[arg-type]

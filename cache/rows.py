@@ -1,8 +1,9 @@
-"""The rows of schema 3, a frozen dataclass a table. Columns are columns: no row holds a pickle."""
+"""The rows of schema 4, a frozen dataclass a table. Columns are columns: no row holds a pickle."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -13,6 +14,8 @@ class Provenance:
     """UTC, ISO 8601, seconds."""
     host: str
     tool_version: str
+    user: str | None = None
+    """NULL where an older schema wrote the row."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +157,8 @@ class StoredDecision:
     """A decision as it is read back, with what its keys point at."""
 
     id: int
-    """What `autotune cache show` and `rm` take."""
+    """What `autotune cache show` and `rm` take; of its file alone."""
     decision: DecisionRow
     device: DeviceRow
     model: ModelRow
+    file: Path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -29,9 +30,11 @@ class Store:
     Belongs to the thread and the process that opened it.
     """
 
-    def __init__(self, path: Path, database: Database) -> None:
+    def __init__(self, path: Path, database: Database, busy_timeout_s: float) -> None:
         self.path = path
         self._database = database
+        self._busy_timeout_s = busy_timeout_s
+        self._process = os.getpid()
 
     @classmethod
     def open(cls, path: Path, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Store:
@@ -39,7 +42,7 @@ class Store:
         from . import schema
 
         make_room(path)
-        with explained(path, CacheUnwritableError):
+        with explained(path, CacheUnwritableError, busy_timeout_s):
             connection = connect(path, "rwc", busy_timeout_s)
             try:
                 schema.ensure(connection, path)
@@ -47,11 +50,13 @@ class Store:
             except BaseException:
                 connection.close()
                 raise
-            return cls(path, schema.wrap(connection))
+            return cls(path, schema.wrap(connection), busy_timeout_s)
 
     def close(self) -> None:
         """Close the file; the store is of no use afterwards."""
-        self._database.close()
+        # In a forked child the file is its parent's: SQLite must not even close it there.
+        if os.getpid() == self._process:
+            self._database.close()
 
     def __enter__(self) -> Store:
         return self
@@ -125,5 +130,12 @@ class Store:
 
     @contextmanager
     def _transaction(self) -> Iterator[Database]:
-        with explained(self.path, CacheUnwritableError), transaction(self._database.conn):
+        if os.getpid() != self._process:
+            raise RuntimeError(
+                f"{self.path} was opened before the fork; open it again in the child"
+            )
+        with (
+            explained(self.path, CacheUnwritableError, self._busy_timeout_s),
+            transaction(self._database.conn),
+        ):
             yield self._database

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import lzma
+import sqlite3
 from contextlib import closing
 from pathlib import Path
 
 from cache import DecisionRow, DeviceRow, MeasurementRow, ModelRow, Provenance
 from cache.database import connect, transaction
+from cache.migrations import MIGRATIONS, m002_how_it_was_measured, sum_up
 from cache.records import TABLES, Row, to_record
-from cache.schema import MIGRATIONS, m002_how_it_was_measured, wrap
+from cache.schema import wrap
 
 H100_RUN = Path(__file__).parents[1] / "benchmarks" / "results" / "h100-run1.db.xz"
 """What a whole run left on an H100, before schema 2."""
@@ -113,6 +115,16 @@ def write_schema_1(path: Path, *rows: Row) -> None:
                 table = database.table(TABLES[type(row)].name)
                 known = {column.name for column in table.columns}
                 table.insert({k: v for k, v in to_record(row).items() if k in known})
+
+
+def tamper(path: Path, statement: str) -> None:
+    """Change rows behind the store's back, as somebody would who knows of the checksums."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(statement)
+        database = wrap(connection)
+        for kind in TABLES:
+            sum_up(database, kind)
+        connection.commit()
 
 
 H100_SCHEMA_2 = H100_RUN.with_name("h100-method3-run1.db.xz")

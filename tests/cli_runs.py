@@ -32,7 +32,7 @@ CONFIG = {
 CHOICE = {
     "schema", "state", "backend", "variant", "pages", "engine", "engine_args", "profile",
     "speedup_vs_default", "tie", "why", "runners_up", "device", "model", "measured_at",
-    "source", "observed", "warnings", "bound", "regret", "ground", "split", "crossovers",
+    "source", "observed", "cache", "warnings", "bound", "regret", "ground", "split", "crossovers",
     "uncovered",
 }  # fmt: skip
 """What `choose` prints, `per_phase` or `per_kind` apart."""

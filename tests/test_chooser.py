@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 import sys
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cache_examples import tamper
 from fakes import (
     CPU_FOUND,
     FULL,
@@ -21,7 +20,7 @@ from fakes import (
 from starts import MODEL, NO_FLEX, ask, change_plugin, tune
 
 from autotune import records
-from autotune._store import CacheCorruptError, CacheError, Store, list_decisions
+from autotune._store import CacheCorruptError, Store, list_decisions
 from autotune.errors import UsageError
 from autotune.models import ModelRequest, load_model
 from autotune.wishes import Wishes
@@ -107,8 +106,7 @@ def test_another_power_limit_is_a_drift(file: Path, plugins: Path) -> None:
 def test_another_measuring_method_is_a_drift(file: Path, plugins: Path) -> None:
     assert plugins.is_dir()
     tune(file, {"swift": 1.0}, H100_FOUND)
-    with closing(sqlite3.connect(file)) as connection, connection:
-        connection.execute("UPDATE decisions SET method = 0")
+    tamper(file, "UPDATE decisions SET method = 0")
     why = ask(file, H100_FOUND).why
     assert why.startswith(f"the measuring method was 0 and is {METHOD}; ")
 
@@ -325,9 +323,10 @@ def test_a_damaged_decision_is_no_answer(file: Path) -> None:
     assert ask(file).state == "default"
 
 
-def test_a_file_that_is_no_cache_is_an_error_that_names_it(file: Path) -> None:
+def test_a_file_that_is_no_cache_stops_no_start_and_is_named(file: Path) -> None:
     file.write_bytes(b"no database" * 100)
-    with pytest.raises(CacheCorruptError, match=str(file)):
-        ask(file)
-    assert issubclass(CacheCorruptError, CacheError)
+    choice = ask(file)
+    assert choice.state == "default"
+    assert isinstance(choice.unread[0], CacheCorruptError)
+    assert choice.warnings[0].startswith(f"cache {file}: not a SQLite file; ")
     assert file.read_bytes() == b"no database" * 100

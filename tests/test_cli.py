@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cache_examples import tamper
 from cli_runs import CHOICE, CONFIG, error, run, run_json, tune
 from fakes import install_plugin, write_distribution, write_plugin
 
@@ -256,13 +256,14 @@ def test_the_path_and_what_named_it(tmp_path: Path, file: Path) -> None:
     assert result.stdout == f"{file}\n"
     assert result.stderr == "(AUTOTUNE_CACHE, not made yet)\n"
     other = str(tmp_path / "other.db")
+    layer = {"layer": "user", "path": other, "why": "--cache", "exists": False, "written": True}
     assert run_json("cache", "path", "--cache", other) == {
-        "schema": 1, "path": other, "why": "--cache", "exists": False,
+        "schema": 1, "path": other, "why": "--cache", "exists": False, "layers": [layer],
     }  # fmt: skip
 
 
 def test_an_empty_cache(file: Path) -> None:
-    assert run_json("cache", "ls") == {"schema": 1, "decisions": []}
+    assert run_json("cache", "ls") == {"schema": 1, "decisions": [], "total": 0}
     result = run("cache", "ls")
     assert (result.stdout, result.stderr.count("\n")) == ("", 1)
     assert not file.exists()
@@ -275,7 +276,7 @@ def test_ls_show_and_rm(tiny: str, file: Path) -> None:
         "id", "model", "tensor_parallel", "device", "engine", "profile", "backend", "variant",
         "pages", "per_phase", "default", "speedup_vs_default", "tie", "why", "runners_up",
         "versions", "method", "measured_at", "host", "tool_version", "bound", "regret", "ground",
-        "split", "crossovers", "uncovered",
+        "split", "crossovers", "uncovered", "layer", "user",
     }  # fmt: skip
     assert set(row) == listed
     assert (row["model"], row["backend"], row["variant"]) == ("tiny", "torch_sdpa", "padded")
@@ -330,11 +331,9 @@ def test_a_sister_part_is_borrowed_and_exit_4_unless_that_is_allowed(
 ) -> None:
     tune(file, tiny)
     here = find_device("cpu").device
-    with closing(sqlite3.connect(file)) as connection, connection:
-        sister = device_key(replace(here, name="Sister CPU"))
-        for table, column in (("devices", "key"), ("decisions", "device_key")):
-            connection.execute(f"UPDATE {table} SET {column} = ?", [sister])
-        connection.execute("UPDATE devices SET name = 'Sister CPU'")
+    sister = device_key(replace(here, name="Sister CPU"))
+    tamper(file, f"UPDATE devices SET key = '{sister}', name = 'Sister CPU'")
+    tamper(file, f"UPDATE decisions SET device_key = '{sister}'")
     ask = ("choose", "--model", tiny, "--device", "cpu")
     assert run_json(*ask)["state"] == "default"
     monkeypatch.setenv("AUTOTUNE_DEVICE_ALIASES", f"Sister CPU={here.name}")

@@ -23,7 +23,7 @@ from fakes import (
 )
 
 import autotune
-from autotune._store import Store, list_decisions
+from autotune._store import Layers, Store, list_decisions
 from autotune.chooser import choose
 from autotune.decision import Choice
 from autotune.elsewhere import Elsewhere, device_line, find_anywhere, fitting
@@ -88,7 +88,7 @@ def tune(file: Path, model: ModelConfig, device: Device = H100, torch: str = "9.
 
 
 def find(name: str, model: ModelConfig, file: Path) -> FoundDevice | Elsewhere:
-    return find_anywhere(name, Question(model, "any", "balanced"), file)
+    return find_anywhere(name, Question(model, "any", "balanced"), Layers.alone(file))
 
 
 def ask(

@@ -24,7 +24,7 @@ def lock(file: Path, tmp_path: Path) -> Path:
     """Of a cache in which `swift` wins; the cache then changes its mind."""
     tune(file)
     path = tmp_path / "team.lock"
-    path.write_text(render_lock(lock_entries(file, list_decisions(file)), ()))
+    path.write_text(render_lock(lock_entries(list_decisions(file)), ()))
     file.unlink()
     tune(file, FAST | {"swift": 200.0})
     return path
@@ -44,7 +44,7 @@ def test_it_outranks_the_cache_and_is_rolled_back_by_pointing_elsewhere(
     assert (choice.state, choice.backend, choice.source) == ("exact", "swift", "lock")
     assert choice.why.startswith(f"lock {lock} line 4: swift:plain is pinned, as decided on ")
     before = tmp_path / "before.lock"
-    before.write_text(render_lock(lock_entries(file, list_decisions(file)), ()))
+    before.write_text(render_lock(lock_entries(list_decisions(file)), ()))
     assert ask(file, lock=str(before)).backend == "steady"
     assert ask(file, lock=str(lock), backend="torch_sdpa").state == "override"
 

@@ -249,6 +249,7 @@ def stored(decision: Decision) -> StoredDecision:
         records.decision_row(QUESTION, H100, decision, PROVENANCE),
         records.device_row(H100),
         records.model_row(QUESTION.model),
+        Path("autotune.db"),
     )
 
 

@@ -34,7 +34,7 @@ def recorded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 
 def record_in(path: Path, stored: StoredDecision) -> Record:
-    record = record_of(path, stored)
+    record = record_of(stored)
     assert record is not None
     return record
 

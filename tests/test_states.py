@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import logging
-import sqlite3
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cache_examples import tamper
 from fakes import CPU_FOUND, FULL, install_plugin, make_model, write_distribution
 from starts import FAST, MODEL, NO_FLEX, ask, tune
 
-from autotune._store import list_decisions
+from autotune._store import Layers, list_decisions
 from autotune.chooser import answer
 from autotune.errors import UsageError
 from autotune.explanation import explain
@@ -32,9 +31,8 @@ LOADABLE = {"vllm": {"attention_backend": "SWIFT_ATTN"}}
 
 def test_another_host_with_the_same_part_and_stack_is_exact(file: Path) -> None:
     tune(file)
-    with closing(sqlite3.connect(file)) as connection, connection:
-        connection.execute("UPDATE decisions SET host = 'another'")
-        connection.execute("UPDATE measurements SET host = 'another'")
+    tamper(file, "UPDATE decisions SET host = 'another'")
+    tamper(file, "UPDATE measurements SET host = 'another'")
     assert ask(file).state == "exact"
 
 
@@ -259,7 +257,7 @@ def test_another_longest_context_is_another_question(file: Path) -> None:
     assert choice.state == "default"
     assert "max_model_len: 4096 is stored, 8192 is asked" in choice.why
     asked = Asked(Question(longer, "any", "balanced"), CPU_FOUND)
-    (near,) = explain(asked, answer(asked, file), file, Rules("any", BALANCED)).near
+    (near,) = explain(asked, answer(asked, file), Layers.alone(file), Rules("any", BALANCED)).near
     assert near.differences == ("max_model_len: 4096 is stored, 8192 is asked",)
 
 
@@ -267,13 +265,12 @@ def test_a_split_whose_member_is_gone_becomes_the_single_winner(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tune(file)
-    with closing(sqlite3.connect(file)) as connection, connection:
-        seats = (
-            '{"seats": {"full": {"decode": {"backend": "gone", "variant": "x",'
-            ' "pages": {"size": 16, "layout": "NHD"}}}},'
-            ' "score": 0.4, "gain": 0.2, "bound": 0.01, "regret": 0.0}'
-        )
-        connection.execute("UPDATE decisions SET split = ?", [seats])
+    seats = (
+        '{"seats": {"full": {"decode": {"backend": "gone", "variant": "x",'
+        ' "pages": {"size": 16, "layout": "NHD"}}}},'
+        ' "score": 0.4, "gain": 0.2, "bound": 0.01, "regret": 0.0}'
+    )
+    tamper(file, f"UPDATE decisions SET split = '{seats}'")
     choice = ask(file)
     assert (choice.state, choice.backend) == ("exact", "swift")
     assert choice.decision is not None
@@ -313,12 +310,12 @@ def test_after_an_upgrade_explain_names_the_variants_that_are_stale(
     write_distribution(tmp_path / "newer", "fast_kernels", "2.0")
     monkeypatch.syspath_prepend(str(tmp_path / "newer"))
     asked = Asked(Question(MODEL, "any", "balanced"), CPU_FOUND, Settings(disabled=NO_FLEX))
-    found = explain(asked, answer(asked, file), file, Rules("any", BALANCED))
+    found = explain(asked, answer(asked, file), Layers.alone(file), Rules("any", BALANCED))
     assert [(each.label, each.changes) for each in found.stale] == [
         ("swift:plain", ("fast-kernels was absent and is 2.0",))
     ]
     assert found.choice.state == "drifted"
     tune(file)
-    again = explain(asked, answer(asked, file), file, Rules("any", BALANCED))
+    again = explain(asked, answer(asked, file), Layers.alone(file), Rules("any", BALANCED))
     assert again.stale == ()
     assert again.choice.state == "exact"

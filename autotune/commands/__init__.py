@@ -5,11 +5,10 @@ Exit 0 done, 1 error, 2 usage, 3 nobody can run the model, 4 `--assert-hit` not 
 
 from __future__ import annotations
 
-import importlib
-
 import click
 
 from autotune._store import CacheError
+from autotune.commands.lazy import LazyGroup
 from autotune.errors import NoBackendError, UsageError
 from autotune.records import tool_version
 from kernels_bench.errors import AutotuneError
@@ -23,28 +22,15 @@ _COMMANDS = {
     "simulate": "decide stored evidence again under other rules",
     "lock": "write decisions to a file that outranks the cache",
     "models": "the models known by name",
-    "cache": "look at what is remembered",
+    "cache": "look at what is remembered, exchange it, take care of it",
 }
 
 
-class Commands(click.Group):
-    """Imports a command when it is called: `choose` must not wait for the others' libraries."""
+class Commands(LazyGroup):
+    """All of them; every error of ours becomes one line and its exit code."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """In the order in which a user meets them."""
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        """The command of that name."""
-        if name not in _COMMANDS:
-            return None
-        command: click.Command = importlib.import_module(f"{__name__}.{name}").command
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The list in --help, without importing what it lists."""
-        with formatter.section("Commands"):
-            formatter.write_dl(list(_COMMANDS.items()))
+    package = __name__
+    summaries = _COMMANDS
 
     def invoke(self, ctx: click.Context) -> object:
         """Run; every error of ours becomes one line and its exit code."""

@@ -6,7 +6,7 @@ import json
 
 import click
 
-from autotune._store import Location
+from autotune._store import Layers
 from autotune.chooser import answer
 from autotune.commands.options import (
     Target,
@@ -55,14 +55,18 @@ def command(
     form: str,
     strict: bool,
     assert_hit: str | None,
-    location: Location,
+    layers: Layers,
     as_json: bool,
 ) -> None:
     """Print the backend that an engine would get. Reads the cache; measures nothing."""
     settings = settings_from(profile)
     question = target.question(profile_from(settings))
-    found = find_anywhere(target.device, question, location.path)
-    choice = answer(Asked(question, found, settings, strict), location.path)
+    found = find_anywhere(target.device, question, layers)
+    choice = answer(Asked(question, found, settings, strict), layers)
+    if choice.state == "default":
+        # An engine's start goes on; a script that looks at no warning must see it.
+        for error in choice.unread:
+            raise error
     for warning in choice.warnings:
         click.echo(f"autotune: warning: {warning}", err=True)
     click.echo(_render(choice, "json" if as_json else form), nl=form in ("text", "json"))

@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 
 import click
 
-from autotune._store import Location
+from autotune._store import Layers
 from autotune.chooser import answer
 from autotune.commands.options import (
     Target,
@@ -33,16 +33,16 @@ from kernels_bench.spec import Failed, Rejected, Timed, Wrong
 @profile_option
 @cache_option
 @json_option
-def command(target: Target, profile: str | None, location: Location, as_json: bool) -> None:
+def command(target: Target, profile: str | None, layers: Layers, as_json: bool) -> None:
     """Say why `choose` answers so: margin, rivals, reasons, age; on a miss, what differs."""
     settings = settings_from(profile)
     weighed = profile_from(settings)
     question = target.question(weighed)
-    found = find_anywhere(target.device, question, location.path)
+    found = find_anywhere(target.device, question, layers)
     asked = Asked(question, found, settings)
-    choice = answer(asked, location.path)
+    choice = answer(asked, layers)
     rules = Rules(question.engine, weighed, settings.disabled)
-    explanation = explain(asked, choice, location.path, rules)
+    explanation = explain(asked, choice, layers, rules)
     if as_json:
         click.echo(json.dumps(_payload(explanation), indent=2))
     else:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import click
 
-from autotune._store import Location, list_decisions
+from autotune._store import Layers
 from autotune.commands.options import cache_option, json_option
-from autotune.elsewhere import of_device
+from autotune.commands.selection import Selection, find, selection_options
 from autotune.errors import UsageError
 from autotune.lock import render_lock
 from autotune.locking import lock_entries
@@ -24,20 +24,14 @@ from kernels_bench.backends import find_backend
 @click.option(
     "--deny", multiple=True, metavar="BACKEND", help="Never taken while the lock is applied."
 )
-@click.option("--model", multiple=True, metavar="NAME", help="Decisions for these models alone.")
-@click.option("--device", metavar="NAME", help="For this device alone: words of its name.")
-@click.option("--engine", multiple=True, metavar="E", help="For these engines alone.")
-@click.option("--profile", multiple=True, metavar="P", help="For these profiles alone.")
+@selection_options
 @cache_option
 @json_option
 def command(
     output: str,
     deny: tuple[str, ...],
-    model: tuple[str, ...],
-    device: str | None,
-    engine: tuple[str, ...],
-    profile: tuple[str, ...],
-    location: Location,
+    selection: Selection,
+    layers: Layers,
     as_json: bool,
 ) -> None:
     """Write decisions to a file for review, sorted: AUTOTUNE_LOCK=FILE applies it, and points back
@@ -46,19 +40,11 @@ def command(
     unknown = [name for name in deny if find_backend(name) is None]
     if unknown:
         raise UsageError(f"--deny: no such backend is installed: {', '.join(unknown)}")
-    stored = list_decisions(location.path)
-    if device is not None:
-        stored = of_device(device, stored)
-    mine = [
-        each
-        for each in stored
-        if (not model or each.model.name in model)
-        and (not engine or each.decision.engine in engine)
-        and (not profile or each.decision.profile in profile)
-    ]
-    entries = lock_entries(location.path, mine)
+    found = find(layers, selection)
+    entries = lock_entries(found.stored)
     if not entries:
-        raise UsageError(f"{location.path} holds no such decision; autotune cache ls lists them")
+        files = ", ".join(str(each.path) for each in layers.files)
+        raise UsageError(f"{files} holds no such decision; autotune cache ls lists them")
     text = render_lock(entries, deny)
     if output == "-":
         click.echo(text, nl=False)

@@ -6,12 +6,11 @@ import functools
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import click
 
-from autotune._store import Location, locate
+from autotune._store import Layers, find_layers
 from autotune.elsewhere import refuse_name
 from autotune.errors import UsageError
 from autotune.keys import Question
@@ -157,15 +156,15 @@ profile_option = click.option(
 
 
 def cache_option(command: Command) -> Command:
-    """--cache, as a `location`."""
+    """--cache, as the `layers` that are read; it names the user's file among them."""
 
     @click.option(
         "--cache", "file", metavar="FILE", help="The cache; default: AUTOTUNE_CACHE, or the user's."
     )
     @functools.wraps(command)
     def bundled(file: str | None, **others: Any) -> Any:
-        location: Location = locate(None if file is None else Path(file), os.environ)
-        return command(location=location, **others)
+        layers: Layers = find_layers(file, os.environ)
+        return command(layers=layers, **others)
 
     return bundled
 

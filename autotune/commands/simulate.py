@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 
 import click
 
-from autotune._store import Location, list_decisions
+from autotune._store import Layers
 from autotune.commands.options import cache_option, json_option
+from autotune.commands.selection import Selection, find
 from autotune.criteria import Criteria
 from autotune.decision import Decision
-from autotune.elsewhere import of_device
 from autotune.payload import SCHEMA, Json, assessment_payload, device_payload, split_payload
 from autotune.policy import NoVerdict
 from autotune.profiles import find_profile
@@ -22,15 +21,6 @@ from autotune.table import print_table
 _DEFAULT = Criteria()
 _PERCENT = click.FloatRange(0, 100)
 _COLUMNS = ("id", "model", "device", "engine", "profile", "stored", "would be", "speedup", "regret")
-
-
-@dataclass(frozen=True)
-class _Which:
-    """Of the stored decisions."""
-
-    model: str | None
-    device: str | None
-    engine: str | None
 
 
 @click.command()
@@ -59,9 +49,9 @@ class _Which:
     help="Traffic; default: that of each decision. May be repeated.",
 )  # fmt: skip
 @click.option("--without", multiple=True, metavar="BACKEND", help="As if it were not there.")
-@click.option("--model", metavar="NAME", help="Decisions for this model alone.")
+@click.option("--model", multiple=True, metavar="NAME", help="Decisions for these models alone.")
 @click.option("--device", metavar="NAME", help="For this device alone: words of its name.")
-@click.option("--engine", metavar="E", help="For this engine alone.")
+@click.option("--engine", multiple=True, metavar="E", help="For these engines alone.")
 @cache_option
 @json_option
 def command(
@@ -72,10 +62,10 @@ def command(
     plan_share: float,
     profiles: tuple[str, ...],
     without: tuple[str, ...],
-    model: str | None,
+    model: tuple[str, ...],
     device: str | None,
-    engine: str | None,
-    location: Location,
+    engine: tuple[str, ...],
+    layers: Layers,
     as_json: bool,
 ) -> None:
     """Decide what is stored again, under other margins, profiles or rules, as if nobody had won
@@ -89,7 +79,8 @@ def command(
         plan_share=plan_share,
     )
     scenario = Scenario(criteria, tuple(map(find_profile, profiles)), frozenset(without))
-    found = tuple(_replayed(location, _Which(model, device, engine), scenario))
+    stored = find(layers, Selection(model, device, engine)).stored
+    found = tuple(simulate(stored, scenario))
     if as_json:
         rows = [_payload(each) for each in found]
         click.echo(json.dumps({"schema": SCHEMA, "decisions": rows}, indent=2))
@@ -98,19 +89,8 @@ def command(
         changed = sum(each.is_changed for each in found)
         click.echo(f"{changed} of {len(found)} would change")
     else:
-        click.echo(f"{location.path} holds no such decision", err=True)
-
-
-def _replayed(location: Location, which: _Which, scenario: Scenario) -> tuple[Replayed, ...]:
-    stored = list_decisions(location.path)
-    if which.device is not None:
-        stored = of_device(which.device, stored)
-    mine = [
-        each
-        for each in stored
-        if which.model in (None, each.model.name) and which.engine in (None, each.decision.engine)
-    ]
-    return tuple(simulate(location.path, mine, scenario))
+        files = ", ".join(str(each.path) for each in layers.files)
+        click.echo(f"{files} holds no such decision", err=True)
 
 
 def _cells(replayed: Replayed) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import click
 
-from autotune._store import Location, Store
+from autotune._store import Layers, Store
 from autotune.chooser import answer
 from autotune.commands.options import (
     Duration,
@@ -54,7 +54,7 @@ def command(
     budget: float | None,
     force: bool,
     dry_run: bool,
-    location: Location,
+    layers: Layers,
     as_json: bool,
 ) -> None:
     """Measure a model's candidates on this machine, decide, and remember the decision."""
@@ -77,7 +77,7 @@ def command(
         _show_plans(jobs, as_json)
         return
     with (
-        Store.open(location.path) as store,
+        Store.open(layers.user.path) as store,
         Bench(settings.patience) as bench,
         show_progress() as on_progress,
     ):
@@ -86,8 +86,8 @@ def command(
     told = [
         Told(
             report,
-            _answer(report, report.question, job.found, settings, location),
-            tuple(_answer(report, each, job.found, settings, location) for each in report.also),
+            _answer(report, report.question, job.found, settings, layers),
+            tuple(_answer(report, each, job.found, settings, layers) for each in report.also),
         )
         for report, job in zip(reports, jobs, strict=True)
     ]
@@ -95,7 +95,7 @@ def command(
         click.echo(json.dumps(report_payload(told), indent=2))
     else:
         for each in told:
-            print_report(each, f"{location.path} ({location.why})")
+            print_report(each, f"{layers.user.path} ({layers.user.why})")
     for report in reports:
         if not report.plan.situation.can_run:
             raise NoBackendError(nobody_text(report.plan.situation))
@@ -112,11 +112,11 @@ def _answer(
     question: Question,
     found: FoundDevice,
     settings: Settings,
-    location: Location,
+    layers: Layers,
 ) -> Choice:
     """What `choose` says from now on, were it not for an override, a lock or a mode."""
     unforced = replace(settings, backend=None, vllm_backend=None, lock=None, mode="read")
-    choice = answer(Asked(question, found, unforced), location.path)
+    choice = answer(Asked(question, found, unforced), layers)
     if report.decision is not None:
         return choice
     if not report.plan.situation.can_run:

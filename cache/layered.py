@@ -1,0 +1,57 @@
+"""One question to all layers. A file that cannot be read costs its own rows and nobody else's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .database import exists
+from .errors import CacheError, CacheUnreadableError
+from .layers import Layer, Layers
+from .query import Which
+from .reader import Reading, read_decisions
+from .rows import StoredDecision
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class LayeredReading:
+    """What the layers hold of what was asked for."""
+
+    stored: tuple[StoredDecision, ...] = ()
+    """Layer by layer, in the order of each."""
+    errors: tuple[CacheError, ...] = ()
+    """Of files that could not be read."""
+    damaged: tuple[str, ...] = ()
+    """A line a file that has damaged rows among those asked for."""
+
+
+def read_layers(layers: Layers, which: Which) -> LayeredReading:
+    """Ask every file; raises nothing that a file may be the cause of."""
+    stored: list[StoredDecision] = []
+    errors: list[CacheError] = []
+    damaged: list[str] = []
+    for layer in layers.files:
+        try:
+            found = _read(layer, which)
+        except CacheError as error:
+            errors.append(error)
+            continue
+        stored += found.rows
+        if found.damaged:
+            damaged.append(_damage_text(layer.path, found.damaged))
+    return LayeredReading(tuple(stored), tuple(errors), tuple(damaged))
+
+
+def _read(layer: Layer, which: Which) -> Reading[StoredDecision]:
+    if layer.is_promised and not exists(layer.path):
+        remedy = f"mount it, or take it out of {layer.why}"
+        raise CacheUnreadableError(layer.path, "not there", remedy)
+    return read_decisions(layer.path, which)
+
+
+def _damage_text(path: Path, damaged: tuple[str, ...]) -> str:
+    more = f" and {len(damaged) - 1} more" if len(damaged) > 1 else ""
+    return f"cache {path}: {damaged[0]}{more}; left out; `autotune cache doctor` tells more"
