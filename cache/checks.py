@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
 from hashlib import blake2b
+from struct import Struct
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping, Sequence
 
 Column: TypeAlias = str | int | float | None
 
 MOST_CHARACTERS = 1 << 18
 """In one column. The longest that this tool writes are rankings, of a few thousand."""
+
+_MOST = 2.0**63
+"""SQLite's integers end before it."""
+_MOST_SHAPES = 1000
+"""That are remembered. Ours have a dozen; a hostile file may have a new one in every row."""
 
 # Codes that move a terminal's cursor, end a line, or turn the direction of what follows: a row is
 # printed as it stands, and in JSON Lines it is one line. Lone surrogates cannot be printed at all.
@@ -61,22 +66,103 @@ class Kind:
         raise TypeError(f"no column holds {annotation}")
 
 
-def check_values(kinds: Mapping[str, Kind], values: Iterable[object]) -> None:
-    """Raise RowDamagedError for the first value that its column may not hold.
+@dataclass(frozen=True)
+class _Shape:
+    """What follows for all rows whose values have the same types."""
 
-    SQLite keeps whatever it is given, of whatever type, in whatever column.
+    texts: tuple[int, ...]
+    """Places in the row."""
+    numbers: tuple[int, ...]
+    least: tuple[tuple[int, float], ...]
+    """That each number may be."""
+    truths: tuple[int, ...]
+    names: bytes
+    """Of the columns that are not NULL."""
+    packing: Struct
+    """Of the numbers: eight bytes each."""
+
+
+class Columns:
+    """The columns of a kind of row: whether values may stand in them, and their checksum.
+
+    Rows are read by the million: what follows from types alone is worked out once for all rows
+    that share them.
     """
-    for (column, kind), value in zip(kinds.items(), values, strict=True):
-        if type(value) not in kind.types:
-            raise RowDamagedError(column, f"holds a {type(value).__name__}")
-        if isinstance(value, str):
-            _check_text(column, value)
-        elif isinstance(value, float) and not math.isfinite(value):
-            raise RowDamagedError(column, f"is {value}")
-        elif kind.is_truth and value not in (0, 1, None):
-            raise RowDamagedError(column, f"is {value}, neither 0 nor 1")
-        elif isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
-            raise RowDamagedError(column, "is more than 64 bits hold")
+
+    def __init__(self, kinds: Mapping[str, Kind], least: Mapping[str, float] | None = None) -> None:
+        self._kinds = kinds
+        self._names = tuple(kinds)
+        self._least = least or {}
+        """Column -> the smallest number that it may hold."""
+        self._shapes: dict[tuple[type, ...], _Shape] = {}
+
+    def check(self, values: Sequence[object]) -> None:
+        """Raise RowDamagedError for a value that its column may not hold.
+
+        SQLite keeps whatever it is given, of whatever type, in whatever column.
+        """
+        self._check(values, self._shape(values))
+
+    def _check(self, values: Sequence[object], shape: _Shape) -> None:
+        texts: list[str] = [values[place] for place in shape.texts]  # type: ignore[misc]
+        together = "".join(texts)
+        if len(together) > MOST_CHARACTERS or not together.isprintable():
+            for place, text in zip(shape.texts, texts, strict=True):
+                _check_text(self._names[place], text)
+        for place, least in shape.least:
+            # Neither a NaN nor an infinity is between the two.
+            if not least <= values[place] < _MOST:  # type: ignore[operator]
+                raise RowDamagedError(self._names[place], f"is {values[place]!r:.40}")
+        for place in shape.truths:
+            if values[place] not in (0, 1):
+                raise RowDamagedError(self._names[place], "is neither 0 nor 1")
+
+    def checksum(self, values: Sequence[object]) -> str:
+        """Of checked values. NULL counts for nothing, so that a column added later changes
+        no checksum.
+
+        Against damage, not against forgery: whoever writes a file can write its checksums.
+        """
+        return self._checksum(values, self._shape(values))
+
+    def checked(self, values: Sequence[object]) -> str:
+        """The checksum, of values that are checked before."""
+        shape = self._shape(values)
+        self._check(values, shape)
+        return self._checksum(values, shape)
+
+    def _checksum(self, values: Sequence[object], shape: _Shape) -> str:
+        numbers = shape.packing.pack(*[values[place] for place in shape.numbers])
+        texts: list[str] = [values[place] for place in shape.texts]  # type: ignore[misc]
+        text = "\x1f".join(texts).encode("utf-8", "surrogatepass")
+        return blake2b(shape.names + numbers + text, digest_size=8).hexdigest()
+
+    def _shape(self, values: Sequence[object]) -> _Shape:
+        types = tuple(map(type, values))
+        found = self._shapes.get(types)
+        if found is None:
+            if len(self._shapes) >= _MOST_SHAPES:
+                self._shapes.clear()
+            found = self._shapes[types] = self._shape_of(types)
+        return found
+
+    def _shape_of(self, types: tuple[type, ...]) -> _Shape:
+        for (column, kind), found in zip(self._kinds.items(), types, strict=True):
+            if found not in kind.types:
+                raise RowDamagedError(column, f"holds a {found.__name__}")
+        given = [place for place, found in enumerate(types) if found is not type(None)]
+        kinds = tuple(self._kinds.values())
+        numbers = tuple(place for place in given if types[place] is not str)
+        # A column of reals gives back 3.0 for the 3 that was put.
+        packing = "".join("d" if kinds[place].is_real else "q" for place in numbers)
+        return _Shape(
+            texts=tuple(place for place in given if types[place] is str),
+            numbers=numbers,
+            least=tuple((place, self._least.get(self._names[place], -_MOST)) for place in numbers),
+            truths=tuple(place for place in numbers if kinds[place].is_truth),
+            names=",".join(self._names[place] for place in given).encode(),
+            packing=Struct(f"<{packing}"),
+        )
 
 
 def _check_text(column: str, text: str) -> None:
@@ -91,17 +177,3 @@ def printable(value: Column) -> Column:
     if not isinstance(value, str):
         return value
     return _UNPRINTABLE.sub("\ufffd", value[:MOST_CHARACTERS])
-
-
-def checksum_of(kinds: Mapping[str, Kind], values: Iterable[Column]) -> str:
-    """Of a row's values. NULL counts for nothing, so that a column added later changes no checksum.
-
-    Against damage, not against forgery: whoever writes a file can write its checksums.
-    """
-    # A column of reals gives back 3.0 for the 3 that was put, and a truth 1 for True.
-    said = [
-        (column, float(value) if kind.is_real else int(value) if kind.is_truth else value)
-        for (column, kind), value in zip(kinds.items(), values, strict=True)
-        if value is not None
-    ]
-    return blake2b(repr(said).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()

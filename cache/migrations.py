@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from sqlite_utils import Database, Migrations
 
-from .checks import Column, checksum_of
+from .checks import Column, Columns, RowDamagedError
 from .database import APPLICATION_ID
 from .records import CHECKSUM, TABLES, columns_at, kinds_of
 
@@ -99,12 +99,12 @@ def m004_whose_and_whether_whole(database: Database) -> None:
 def sum_up(database: Database, kind: type[Row]) -> None:
     """Write the checksums of all rows of a table of schema 4."""
     columns = columns_at(kind, 4)
-    kinds = {name: kinds_of(kind)[name] for name in columns}
+    form = Columns({name: kinds_of(kind)[name] for name in columns})
 
     def sum_of(*values: Column) -> str | None:
         try:
-            return checksum_of(kinds, values)
-        except ValueError:
+            return form.checked(values)
+        except RowDamagedError:
             return None
 
     database.conn.create_function("sum_of_row", len(columns), sum_of)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
-from .checks import Column, Kind, RowDamagedError, check_values, checksum_of, printable
+from .checks import Column, Columns, Kind, RowDamagedError, printable
 from .rows import DecisionRow, DeviceRow, MeasurementRow, ModelRow, Provenance
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ RowT = TypeVar("RowT", DeviceRow, ModelRow, MeasurementRow, DecisionRow)
 
 CHECKSUM = "checksum"
 """A column of every table and a field of no row: it says that the others are as they were put."""
-_CHECKSUM_SINCE = 4
 
 
 @dataclass(frozen=True)
@@ -29,10 +28,13 @@ class Table:
     added: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     """Schema -> the columns that came with it; all others came with the first."""
 
+    def since(self, column: str) -> int:
+        """The schema that brought a column."""
+        return next((since for since, names in self.added.items() if column in names), 1)
+
     def term(self, column: str, schema: int) -> str:
         """What a SELECT says for a column: NULL where a file of this schema is too old for it."""
-        later = (names for since, names in self.added.items() if since > schema)
-        return "NULL" if any(column in names for names in later) else f"{self.name}.{column}"
+        return "NULL" if self.since(column) > schema else f"{self.name}.{column}"
 
 
 _SINCE_2 = (
@@ -57,8 +59,8 @@ _DECIDED_SINCE_3 = (
     "profile_weights",
     "uncovered",
 )
-_SUMMED = {_CHECKSUM_SINCE: (CHECKSUM,)}
-_SIGNED = {_CHECKSUM_SINCE: ("user", CHECKSUM)}
+_SUMMED = {4: (CHECKSUM,)}
+_SIGNED = {4: ("user", CHECKSUM)}
 
 TABLES: Mapping[type[Row], Table] = {
     DeviceRow: Table("devices", ("key",), _SUMMED),
@@ -81,6 +83,9 @@ def _kinds_of(kind: type[Row]) -> Mapping[str, Kind]:
 _KINDS: Mapping[type[Row], Mapping[str, Kind]] = {kind: _kinds_of(kind) for kind in TABLES}
 
 
+COLUMNS: Mapping[type[Row], Columns] = {kind: Columns(kinds) for kind, kinds in _KINDS.items()}
+
+
 def kinds_of(kind: type[Row]) -> Mapping[str, Kind]:
     """Column -> what it may hold, `id` and the checksum left out."""
     return _KINDS[kind]
@@ -100,9 +105,9 @@ def to_record(row: Row) -> dict[str, Column]:
     """Column -> value, as the table takes it."""
     fields_of = asdict(row)
     fields_of.update(fields_of.pop("provenance", {}))
-    kinds = kinds_of(type(row))
-    record = {column: printable(fields_of[column]) for column in kinds}
-    return {**record, CHECKSUM: checksum_of(kinds, record.values())}
+    columns = columns_of(type(row))
+    record = {column: printable(fields_of[column]) for column in columns}
+    return {**record, CHECKSUM: COLUMNS[type(row)].checksum(tuple(record.values()))}
 
 
 def selected(kind: type[Row], schema: int) -> str:
@@ -118,13 +123,12 @@ def width_of(kind: type[Row]) -> int:
 
 def from_record(kind: type[RowT], record: Sequence[Column], schema: int) -> RowT:
     """The row of this kind from its `selected` columns; raises RowDamagedError."""
-    kinds = kinds_of(kind)
     *plain, checksum = record
-    check_values(kinds, plain)
+    expected = COLUMNS[kind].checked(plain)
     # A file of this schema has a checksum in every row: one that is gone is damage too.
-    if schema >= _CHECKSUM_SINCE and checksum != checksum_of(kinds, plain):
+    if schema >= TABLES[kind].since(CHECKSUM) and checksum != expected:
         raise RowDamagedError(CHECKSUM, "does not fit what the row holds")
-    return row_of(kind, dict(zip(kinds, plain, strict=True)))
+    return row_of(kind, dict(zip(kinds_of(kind), plain, strict=True)))
 
 
 def row_of(kind: type[RowT], values: Mapping[str, Column]) -> RowT:

@@ -1,0 +1,214 @@
+"""Rows of a file from elsewhere, one by one, each checked: a file is data and runs nothing."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from . import jsonl
+from .checks import Column, Columns, RowDamagedError
+from .conflicts import moment
+from .database import connect, exists, mode_for_reading, schema_of, tolerant_text
+from .errors import CacheForeignError, CacheUnreadableError, explained
+from .query import Which
+from .records import CHECKSUM, TABLES, Row, columns_of, kinds_of, selected
+from .rows import DecisionRow, DeviceRow, MeasurementRow, ModelRow
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+BUSY_TIMEOUT_S = 5.0
+MOST_ROWS = 20_000_000
+"""Of one file: ten times what a fleet of thousands of devices and models measures."""
+
+_SQLITE = b"SQLite format 3\x00"
+
+# What no measurement can be below, for who counts with it later.
+_LEAST = {
+    **dict.fromkeys(("page_size", "tensor_parallel", "method"), 1),
+    **dict.fromkeys(("gpu_us", "anchor_us"), 1e-9),
+    **dict.fromkeys(
+        (
+            "call_us", "plan_us", "noise", "samples", "floor_fraction", "compile_s",
+            "workspace_bytes", "voided_rounds", "multiprocessors", "memory_bytes",
+            "last_level_cache_bytes", "bound", "power_limit_w", "captured_len", "clock_mhz",
+            "error", "allowed",
+        ),
+        0,
+    ),
+}  # fmt: skip
+_COLUMNS = {kind: Columns(kinds_of(kind), _LEAST) for kind in TABLES}
+_WORDS = {
+    kind: tuple(
+        (place, column)
+        for place, column in enumerate(columns_of(kind))
+        if column in ("backend", "variant", "engine", "page_layout", "phase", "outcome")
+    )
+    for kind in TABLES
+}
+"""Names that are looked up, and never a path."""
+_TIMES = {
+    kind: columns_of(kind).index("created_at") for kind in TABLES if "created_at" in kinds_of(kind)
+}
+_NAME = re.compile(r"[\w@.+:-]{1,200}")
+
+
+class Taken(NamedTuple):
+    """A row that may be kept."""
+
+    kind: type[Row]
+    values: tuple[Column, ...]
+    checksum: str
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A row that may not, where it stands, and why."""
+
+    where: str
+    why: str
+
+
+Read: TypeAlias = Taken | Refused
+
+
+@dataclass(frozen=True)
+class Selected:
+    """The part of a file that is wanted: decisions, and the evidence of these layers."""
+
+    which: Which
+    evidence: Mapping[str, tuple[str, ...]]
+    """Device key -> spec keys."""
+
+
+def read_source(path: Path, selected_part: Selected | None = None) -> Iterator[Read]:
+    """All rows of a cache or of JSON Lines, or a part of a cache; each after those that it points
+    at. Raises CacheError for a file that is neither, or damaged.
+    """
+    if not exists(path):
+        raise CacheForeignError(path, "not there", "name a file that is")
+    with explained(path, CacheUnreadableError, BUSY_TIMEOUT_S):
+        if path.stat().st_size == 0:
+            return
+        with path.open("rb") as file:
+            if file.read(len(_SQLITE)) != _SQLITE:
+                file.seek(0)
+                yield from _of_lines(path, jsonl.read_lines(file, path))
+                return
+        yield from _of_tables(path, selected_part)
+
+
+def _of_lines(path: Path, lines: Iterator[tuple[int, dict[str, object]]]) -> Iterator[Read]:
+    for number, fields in lines:
+        if number > MOST_ROWS:
+            raise CacheForeignError(path, f"more than {MOST_ROWS} rows")
+        try:
+            kind, values = jsonl.kind_and_values(fields)
+            yield _checked(kind, values)
+        except RowDamagedError as error:
+            yield Refused(f"line {number}", str(error))
+
+
+def _of_tables(path: Path, part: Selected | None) -> Iterator[Read]:
+    with closing(connect(path, mode_for_reading(path), BUSY_TIMEOUT_S)) as connection:
+        connection.execute("BEGIN")  # all tables as they are at one moment
+        schema = schema_of(connection, path)
+        for kind in TABLES if schema else ():
+            is_summed = schema >= TABLES[kind].since(CHECKSUM)
+            for number, record in enumerate(_records(connection, kind, schema, part), 1):
+                if number > MOST_ROWS:
+                    raise CacheForeignError(path, f"more than {MOST_ROWS} rows")
+                yield _of_record(kind, record, is_summed)
+
+
+def _of_record(kind: type[Row], record: tuple[object, ...], is_summed: bool) -> Read:
+    row_id, values, checksum = record[0], record[1:-1], record[-1]
+    try:
+        taken = _checked(kind, values)
+        if is_summed and checksum != taken.checksum:
+            raise RowDamagedError(CHECKSUM, "does not fit what the row holds")
+    except RowDamagedError as error:
+        return Refused(f"{TABLES[kind].name} {row_id!r}", str(error))
+    return taken
+
+
+def _records(
+    connection: sqlite3.Connection, kind: type[Row], schema: int, part: Selected | None
+) -> Iterator[tuple[object, ...]]:
+    for where, values in _parts(kind, part):
+        yield from _all_records(connection, kind, schema, where, values)
+
+
+def _all_records(
+    connection: sqlite3.Connection,
+    kind: type[Row],
+    schema: int,
+    where: str,
+    values: Sequence[Column],
+) -> Iterator[tuple[object, ...]]:
+    """In the order of their ids. Text that is no UTF-8 costs its row, and from there on time."""
+    table, last = TABLES[kind].name, -(1 << 63)
+    sql = f"""SELECT {table}.id, {selected(kind, schema)} FROM {table}
+        WHERE {where} AND id > ? ORDER BY id"""
+    connection.text_factory = str
+    while True:
+        try:
+            for record in connection.execute(sql, [*values, last]):
+                last = record[0]
+                yield record
+        except sqlite3.OperationalError as error:
+            if connection.text_factory is not str or "decode" not in str(error):
+                raise
+            connection.text_factory = tolerant_text
+        else:
+            return
+
+
+def _parts(kind: type[Row], part: Selected | None) -> Iterator[tuple[str, Sequence[Column]]]:
+    """The conditions under which rows of a table are wanted, one after the other."""
+    if part is None:
+        yield "TRUE", ()
+        return
+    if kind is MeasurementRow:
+        for device_key, spec_keys in part.evidence.items():
+            marks = ", ".join("?" * len(spec_keys))
+            yield f"device_key = ? AND spec_key IN ({marks})", (device_key, *spec_keys)
+        return
+    decisions = f"""FROM decisions JOIN devices ON devices.key = decisions.device_key
+        JOIN models ON models.fingerprint = decisions.model_fingerprint {part.which.where}"""
+    pointer = {
+        DeviceRow: "key IN (SELECT decisions.device_key {})",
+        ModelRow: "fingerprint IN (SELECT decisions.model_fingerprint {})",
+        DecisionRow: "id IN (SELECT decisions.id {})",
+    }[kind]
+    yield pointer.format(decisions), part.which.values
+
+
+def _checked(kind: type[Row], values: tuple[object, ...]) -> Taken:
+    checksum = _COLUMNS[kind].checked(values)
+    plain: tuple[Column, ...] = values  # type: ignore[assignment]
+    for place, column in _WORDS[kind]:
+        if not _is_name(plain[place]):
+            raise RowDamagedError(column, "is no name")
+    if kind in _TIMES and not _is_time(plain[_TIMES[kind]]):
+        raise RowDamagedError("created_at", "is no time")
+    return Taken(kind, plain, checksum)
+
+
+@lru_cache(maxsize=1024)
+def _is_name(text: Column) -> bool:
+    return text is None or _NAME.fullmatch(str(text)) is not None
+
+
+@lru_cache(maxsize=1024)
+def _is_time(text: Column) -> bool:
+    try:
+        moment(str(text))
+    except ValueError:
+        return False
+    return True
