@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+import sys
 from dataclasses import dataclass
 from hashlib import blake2b
 from struct import Struct
@@ -16,7 +18,7 @@ Column: TypeAlias = str | int | float | None
 MOST_CHARACTERS = 1 << 18
 """In one column. The longest that this tool writes are rankings, of a few thousand."""
 
-_MOST = 2.0**63
+_MOST_INTEGER = 2**63
 """SQLite's integers end before it."""
 _MOST_SHAPES = 1000
 """That are remembered. Ours have a dozen; a hostile file may have a new one in every row."""
@@ -73,8 +75,8 @@ class _Shape:
     texts: tuple[int, ...]
     """Places in the row."""
     numbers: tuple[int, ...]
-    least: tuple[tuple[int, float], ...]
-    """That each number may be."""
+    limits: tuple[tuple[int, float, float], ...]
+    """The least that each number may be, and what it must be below."""
     truths: tuple[int, ...]
     names: bytes
     """Of the columns that are not NULL."""
@@ -109,9 +111,9 @@ class Columns:
         if len(together) > MOST_CHARACTERS or not together.isprintable():
             for place, text in zip(shape.texts, texts, strict=True):
                 _check_text(self._names[place], text)
-        for place, least in shape.least:
+        for place, least, end in shape.limits:
             # Neither a NaN nor an infinity is between the two.
-            if not least <= values[place] < _MOST:  # type: ignore[operator]
+            if not least <= values[place] < end:  # type: ignore[operator]
                 raise RowDamagedError(self._names[place], f"is {values[place]!r:.40}")
         for place in shape.truths:
             if values[place] not in (0, 1):
@@ -132,7 +134,9 @@ class Columns:
         return self._checksum(values, shape)
 
     def _checksum(self, values: Sequence[object], shape: _Shape) -> str:
-        numbers = shape.packing.pack(*[values[place] for place in shape.numbers])
+        # SQLite gives back 0.0 for a -0.0: their sum is what both have in common.
+        plain = [values[place] + 0 for place in shape.numbers]  # type: ignore[operator]
+        numbers = shape.packing.pack(*plain)
         texts: list[str] = [values[place] for place in shape.texts]  # type: ignore[misc]
         text = "\x1f".join(texts).encode("utf-8", "surrogatepass")
         return blake2b(shape.names + numbers + text, digest_size=8).hexdigest()
@@ -158,11 +162,16 @@ class Columns:
         return _Shape(
             texts=tuple(place for place in given if types[place] is str),
             numbers=numbers,
-            least=tuple((place, self._least.get(self._names[place], -_MOST)) for place in numbers),
+            limits=tuple((place, *self._limits(self._names[place])) for place in numbers),
             truths=tuple(place for place in numbers if kinds[place].is_truth),
             names=",".join(self._names[place] for place in given).encode(),
             packing=Struct(f"<{packing}"),
         )
+
+    def _limits(self, name: str) -> tuple[float, float]:
+        if self._kinds[name].is_real:
+            return self._least.get(name, -sys.float_info.max), math.inf
+        return self._least.get(name, -_MOST_INTEGER), _MOST_INTEGER
 
 
 def _check_text(column: str, text: str) -> None:
