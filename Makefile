@@ -5,7 +5,7 @@ DEVICE ?= cpu
 BUDGET ?= 60s
 BIN := .venv/bin
 
-.PHONY: demo test check format test-gpu bench clean
+.PHONY: demo test check format test-gpu test-long bench clean
 
 demo: .venv/installed
 	$(BIN)/autotune warm --model $(MODEL) --device $(DEVICE) --budget $(BUDGET)
@@ -27,6 +27,9 @@ format: .venv/installed
 
 test-gpu: .venv/installed
 	$(BIN)/python -m pytest -m gpu
+
+test-long: .venv/installed
+	$(BIN)/python -m pytest -m long
 
 bench: .venv/installed
 	$(BIN)/python -m pytest benchmarks/host_costs.py
