@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from types import ModuleType
 
+    from cache import POLICIES as POLICIES
     from cache import SORTS as SORTS
+    from cache import Absorbed as Absorbed
     from cache import CacheBusyError as CacheBusyError
     from cache import CacheCorruptError as CacheCorruptError
     from cache import CacheError as CacheError
@@ -27,28 +29,49 @@ if TYPE_CHECKING:
     from cache import CacheUnwritableError as CacheUnwritableError
     from cache import DecisionRow as DecisionRow
     from cache import DeviceRow as DeviceRow
+    from cache import EvidenceGroup as EvidenceGroup
+    from cache import Fate as Fate
+    from cache import Finding as Finding
+    from cache import Holder as Holder
     from cache import Layer as Layer
     from cache import LayeredReading as LayeredReading
     from cache import Layers as Layers
     from cache import Location as Location
+    from cache import LockPatience as LockPatience
     from cache import MeasurementRow as MeasurementRow
+    from cache import Merged as Merged
     from cache import ModelRow as ModelRow
+    from cache import Policy as Policy
+    from cache import Prefer as Prefer
     from cache import Provenance as Provenance
+    from cache import Removed as Removed
+    from cache import Salvaged as Salvaged
+    from cache import Selected as Selected
     from cache import Sort as Sort
     from cache import Store as Store
     from cache import StoredDecision as StoredDecision
+    from cache import TuningBusyError as TuningBusyError
+    from cache import TuningSubject as TuningSubject
     from cache import Which as Which
     from cache import count_decisions as count_decisions
     from cache import decision_measurements as decision_measurements
+    from cache import examine as examine
+    from cache import export_cache as export_cache
     from cache import find_decisions as find_decisions
     from cache import find_layers as find_layers
+    from cache import group_evidence as group_evidence
+    from cache import hold_tuning_lock as hold_tuning_lock
+    from cache import import_rows as import_rows
     from cache import list_decisions as list_decisions
     from cache import list_devices as list_devices
     from cache import locate as locate
+    from cache import merge_files as merge_files
     from cache import read_decisions as read_decisions
     from cache import read_layers as read_layers
     from cache import read_measurements as read_measurements
+    from cache import salvage_file as salvage_file
     from cache import show_decision as show_decision
+    from cache import tuners as tuners
 
 _ALIAS = "autotune._cache"
 

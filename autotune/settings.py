@@ -23,7 +23,7 @@ _INVARIANT = (
     ("vllm", "VLLM_BATCH_INVARIANT"),
     ("sglang", "SGLANG_ENABLE_DETERMINISTIC_INFERENCE"),
 )
-_UNITS_S = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+_UNITS_S = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 @dataclass(frozen=True)
@@ -134,8 +134,8 @@ def _duration(variable: str, text: str) -> float:
 
 
 def parse_duration(text: str) -> float:
-    """Seconds of "30", "30s", "1.5m" or "1h"; raises UsageError."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip().lower())
+    """Seconds of "30", "30s", "1.5m", "1h" or "90d"; raises UsageError."""
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)\s*([smhd]?)", text.strip().lower())
     if match is None or float(match[1]) == 0:
         raise UsageError(f"{text!r}: expected a time like 30s, 5m or 1h")
     return float(match[1]) * _UNITS_S[match[2]]

@@ -28,7 +28,9 @@ def write_cache(path: Path, measurements: int, decisions: int, name: str) -> Non
     with closing(connect(path, "rw", 5.0)) as connection:
         connection.execute("PRAGMA synchronous = OFF")
         with transaction(connection):
-            Absorber(connection, "newest", is_new=False).absorb(_copies(rows, measurements, decisions, name))
+            Absorber(connection, "newest", is_new=False).absorb(
+                _copies(rows, measurements, decisions, name)
+            )
 
 
 def _copies(rows: list[Taken], measurements: int, decisions: int, name: str) -> Iterator[Read]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from .absorb import Fate
+from .conflicts import POLICIES, Prefer
+from .doctor import Finding, examine
 from .errors import (
     CacheBusyError,
     CacheCorruptError,
@@ -13,6 +16,7 @@ from .errors import (
     CacheUnreadableError,
     CacheUnwritableError,
 )
+from .exchange import Absorbed, Merged, Policy, export_cache, import_rows, merge_files
 from .layered import LayeredReading, read_layers
 from .layers import Layer, Layers, find_layers
 from .location import Location, locate
@@ -21,6 +25,7 @@ from .reader import (
     count_decisions,
     decision_measurements,
     find_decisions,
+    group_evidence,
     list_decisions,
     list_devices,
     read_decisions,
@@ -30,15 +35,21 @@ from .reader import (
 from .rows import (
     DecisionRow,
     DeviceRow,
+    EvidenceGroup,
     MeasurementRow,
     ModelRow,
     Provenance,
     StoredDecision,
 )
-from .store import Store
+from .salvage import Salvaged, salvage_file
+from .sources import Selected
+from .store import Removed, Store
+from .tuning import Holder, LockPatience, TuningBusyError, TuningSubject, hold_tuning_lock, tuners
 
 __all__ = [
+    "POLICIES",
     "SORTS",
+    "Absorbed",
     "CacheBusyError",
     "CacheCorruptError",
     "CacheError",
@@ -50,26 +61,47 @@ __all__ = [
     "CacheUnwritableError",
     "DecisionRow",
     "DeviceRow",
+    "EvidenceGroup",
+    "Fate",
+    "Finding",
+    "Holder",
     "Layer",
     "LayeredReading",
     "Layers",
     "Location",
+    "LockPatience",
     "MeasurementRow",
+    "Merged",
     "ModelRow",
+    "Policy",
+    "Prefer",
     "Provenance",
+    "Removed",
+    "Salvaged",
+    "Selected",
     "Sort",
     "Store",
     "StoredDecision",
+    "TuningBusyError",
+    "TuningSubject",
     "Which",
     "count_decisions",
     "decision_measurements",
+    "examine",
+    "export_cache",
     "find_decisions",
     "find_layers",
+    "group_evidence",
+    "hold_tuning_lock",
+    "import_rows",
     "list_decisions",
     "list_devices",
     "locate",
+    "merge_files",
     "read_decisions",
     "read_layers",
     "read_measurements",
+    "salvage_file",
     "show_decision",
+    "tuners",
 ]

@@ -24,13 +24,19 @@ def back_up(path: Path, schema: int) -> Path:
     """
     copy = beside(path, f"schema-{schema}")
     with explained(copy, CacheUnwritableError, _BUSY_TIMEOUT_S), scratch_file(copy) as scratch:
-        with (
-            closing(connect(path, "ro", _BUSY_TIMEOUT_S)) as source,
-            closing(connect(scratch, "rwc", _BUSY_TIMEOUT_S)) as target,
-        ):
-            source.backup(target)
+        copy_cache(path, scratch)
         scratch.replace(copy)
     return copy
+
+
+def copy_cache(path: Path, copy: Path) -> None:
+    """What is committed, whoever writes meanwhile."""
+    with (
+        explained(copy, CacheUnwritableError, _BUSY_TIMEOUT_S),
+        closing(connect(path, "ro", _BUSY_TIMEOUT_S)) as source,
+        closing(connect(copy, "rwc", _BUSY_TIMEOUT_S)) as target,
+    ):
+        source.backup(target)
 
 
 def beside(path: Path, what: str) -> Path:

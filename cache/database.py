@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from .errors import (
+    NOT_OURS,
     CacheCorruptError,
     CacheNewerError,
     CacheUnreadableError,
@@ -30,6 +31,9 @@ Mode: TypeAlias = Literal["ro", "rw", "rwc", "immutable"]
 """SQLite's own names: read only; write what exists; write and create; read what nobody can change,
 without locks.
 """
+
+SIDE_FILES = ("-journal", "-wal")
+"""What SQLite keeps beside a file while it changes, and what a killed process leaves."""
 
 _HEADER = """
 SELECT page_count, page_size, application_id, user_version
@@ -100,7 +104,7 @@ def mode_for_reading(path: Path) -> Mode:
     """
     if not os.statvfs(path).f_flag & os.ST_RDONLY:
         return "ro"
-    for suffix in ("-journal", "-wal"):
+    for suffix in SIDE_FILES:
         side = path.with_name(path.name + suffix)
         if side.exists() and side.stat().st_size > 0:
             what = f"{side.name} beside it holds a change that cannot be finished on a read-only"
@@ -109,23 +113,35 @@ def mode_for_reading(path: Path) -> Mode:
 
 
 def schema_of(connection: sqlite3.Connection, path: Path) -> int:
-    """How many migrations the file has seen: none if empty. What is not ours, or newer, raises."""
+    """How many migrations the file has seen: none if empty. What is not ours, newer or cut short
+    raises.
+    """
+    version = version_of(connection, path)
+    if version == 0:
+        return 0
+    # SQLite reads a last page that was cut short as if it ended in zeros. Asked after the header:
+    # a file that another process makes longer meanwhile is fine.
+    pages, page_bytes, *_ = connection.execute(_HEADER).fetchone()
+    if path.stat().st_size < pages * page_bytes and not _is_wal(connection):
+        raise CacheCorruptError(path, "the file was cut short")
+    return version
+
+
+def version_of(connection: sqlite3.Connection, path: Path) -> int:
+    """As `schema_of`, of a file that may have been cut short."""
     # Asked of the file first: inside a write transaction SQLite counts the page it is about to add.
     if path.stat().st_size == 0:
         return 0
-    pages, page_bytes, application, version = connection.execute(_HEADER).fetchone()
+    pages, _, application, version = connection.execute(_HEADER).fetchone()
     if pages == 0:  # the first writer was killed, and reading undid what it had written
         return 0
     if application != APPLICATION_ID or version < 1:
-        raise CacheCorruptError(path, "a SQLite file, but not a cache of attn-autotune")
+        what = "a SQLite file, but not a cache of attn-autotune"
+        raise CacheCorruptError(path, what, NOT_OURS)
     if version > SCHEMA_VERSION:
         raise CacheNewerError(path, f"schema {version}, and this version knows {SCHEMA_VERSION}")
     if computed := connection.execute(_COMPUTED).fetchone():
-        raise CacheCorruptError(path, f"{computed[0]} is no plain table")
-    # SQLite reads a last page that was cut short as if it ended in zeros. Asked after the header:
-    # a file that another process makes longer meanwhile is fine.
-    if path.stat().st_size < pages * page_bytes and not _is_wal(connection):
-        raise CacheCorruptError(path, "the file was cut short")
+        raise CacheCorruptError(path, f"{computed[0]} is no plain table", NOT_OURS)
     return int(version)
 
 

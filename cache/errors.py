@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _ELSEWHERE = "set AUTOTUNE_CACHE or pass --cache to use another file"
 _REPAIR = "`autotune cache doctor --repair` saves what is readable"
+NOT_OURS = f"move it away, or {_ELSEWHERE}"
+"""The remedy for a file that nothing can be saved of."""
 
 
 class CacheError(Exception):
@@ -87,8 +89,8 @@ class CacheForeignError(CacheError):
 
 # SQLite's own wording, by its start. Error codes reach Python from 3.11 on only; the texts are
 # fixed in SQLite's sqlite3ErrStr and the same in all versions.
+_STRANGE = "file is not a database"
 _DAMAGE = {
-    "file is not a database": "not a SQLite file",
     "database disk image is malformed": "the file is damaged",
     "malformed database schema": "the file is damaged",
     "no such table": "tables are missing",
@@ -121,6 +123,8 @@ def explained(path: Path, denied: type[CacheError], waited_s: float) -> Iterator
 
 
 def _explanation(path: Path, text: str, denied: type[CacheError], waited_s: float) -> CacheError:
+    if text.startswith(_STRANGE):
+        return CacheCorruptError(path, "not a SQLite file", NOT_OURS)
     for start, what in _DAMAGE.items():
         if text.startswith(start):
             return CacheCorruptError(path, what)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 
 from . import jsonl
 from .absorb import Absorber, Tally
+from .backup import copy_cache
 from .conflicts import Prefer
-from .database import connect, make_room, transaction
+from .database import SIDE_FILES, connect, exists, make_room, transaction
 from .errors import CacheUnwritableError, explained
 from .records import TABLES, columns_of
-from .scratch import scratch_file
+from .scratch import put_in_place, scratch_file
 from .sources import Read, Refused, Selected, Taken, read_source
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def export_cache(
     Damaged rows are left out and told. Raises CacheError; a target that is there stays as it is
     unless forced, and then too until the new one is whole.
     """
-    rows = read_source(source, part)
+    rows = read_source(source, part, is_own=True)
     if target.suffix == ".jsonl":
         with _new_file(target, is_forced) as scratch:
             return Absorbed(source, _write_lines(scratch, rows))
@@ -70,17 +71,17 @@ def export_cache(
 
 
 def import_rows(source: Path, target: Path, policy: Policy, is_rehearsal: bool = False) -> Merged:
-    """Take the rows of a file into a cache, all that may be taken or, on an error, none."""
-    with _opened(target) as connection:
-        merged = Merged((), 0)
-        try:
-            with transaction(connection):
-                merged = _absorb([source], connection, policy, is_new=False)
-                if is_rehearsal:
-                    raise _Rehearsed
-        except _Rehearsed:
-            pass
-        return merged
+    """Take the rows of a file into a cache, all that may be taken or, on an error, none; in a
+    rehearsal into a copy of it that is thrown away.
+    """
+    if not is_rehearsal:
+        with _opened(target) as connection, transaction(connection):
+            return _absorb([source], connection, policy, is_new=False)
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / target.name
+        if exists(target):
+            copy_cache(target, copy)
+        return import_rows(source, copy, policy)
 
 
 def merge_files(
@@ -89,10 +90,6 @@ def merge_files(
     """Make one new cache of many files, in their order."""
     with _new_cache(target, is_forced) as connection:
         return _absorb(sources, connection, policy, is_new=True)
-
-
-class _Rehearsed(Exception):
-    """Rolls a transaction back that nobody wanted to keep."""
 
 
 def _absorb(
@@ -147,14 +144,17 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
 
 @contextmanager
 def _new_cache(path: Path, is_forced: bool) -> Iterator[sqlite3.Connection]:
+    with _new_file(path, is_forced) as scratch, new_tables(scratch) as connection:
+        yield connection
+
+
+@contextmanager
+def new_tables(scratch: Path) -> Iterator[sqlite3.Connection]:
+    """A cache that nobody else knows of, for an absorber."""
     from . import schema
 
-    with (
-        _new_file(path, is_forced) as scratch,
-        explained(path, CacheUnwritableError, BUSY_TIMEOUT_S),
-        closing(connect(scratch, "rwc", BUSY_TIMEOUT_S)) as connection,
-    ):
-        # Nobody else knows of the file, and a half of it is thrown away: one sync, at the end.
+    with closing(connect(scratch, "rwc", BUSY_TIMEOUT_S)) as connection:
+        # A half of it is thrown away: one sync, of the whole, by who gives it its name.
         connection.execute("PRAGMA journal_mode = OFF")
         connection.execute("PRAGMA synchronous = OFF")
         connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
@@ -183,11 +183,14 @@ def _new_file(path: Path, is_forced: bool) -> Iterator[Path]:
     make_room(path)
     if path.exists() and not is_forced:
         raise CacheUnwritableError(path, "is there already", "name another file, or pass --force")
+    for suffix in SIDE_FILES:
+        if (side := path.with_name(path.name + suffix)).exists():
+            # SQLite would play it back into the new file.
+            what = f"{side.name} lies beside it, of a process that writes or was killed"
+            raise CacheUnwritableError(path, what, "name another file, or remove both")
     with explained(path, CacheUnwritableError, BUSY_TIMEOUT_S), scratch_file(path) as scratch:
         yield scratch
-        with scratch.open("rb+") as file:
-            os.fsync(file.fileno())
-        scratch.replace(path)
+        put_in_place(scratch, path)
 
 
 def _write_lines(path: Path, rows: Iterator[Read]) -> Tally:

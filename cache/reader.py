@@ -17,7 +17,14 @@ from .database import Mode, connect, exists, limit_time, mode_for_reading, schem
 from .errors import CacheMissingError, CacheUnreadableError, CacheUnwritableError, explained
 from .query import Which
 from .records import from_record, selected, width_of
-from .rows import DecisionRow, DeviceRow, MeasurementRow, ModelRow, StoredDecision
+from .rows import (
+    DecisionRow,
+    DeviceRow,
+    EvidenceGroup,
+    MeasurementRow,
+    ModelRow,
+    StoredDecision,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -106,6 +113,25 @@ def list_devices(path: Path) -> tuple[DeviceRow, ...]:
         return from_record(DeviceRow, record[1:], schema)
 
     return _read(path, _Asked(statement, [], row, "devices")).rows
+
+
+def group_evidence(path: Path) -> tuple[EvidenceGroup, ...]:
+    """All measurements, counted by what a decision takes or leaves as a whole."""
+    grouped = """SELECT device_key, spec_key, versions, method, count(*), max(created_at)
+        FROM measurements GROUP BY device_key, spec_key, versions, method"""
+
+    def row(record: _Record, _: int) -> EvidenceGroup:
+        device_key, spec_key, versions, method, count, newest_at = record
+        return EvidenceGroup(
+            device_key=str(device_key),
+            spec_key=str(spec_key),
+            versions=str(versions),
+            method=int(method or 0),
+            count=int(count or 0),
+            newest_at=str(newest_at),
+        )
+
+    return _read(path, _Asked(lambda _: grouped, [], row, "measurements")).rows
 
 
 def count_decisions(path: Path, which: Which) -> int:

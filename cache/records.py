@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 Row: TypeAlias = DeviceRow | ModelRow | MeasurementRow | DecisionRow
 RowT = TypeVar("RowT", DeviceRow, ModelRow, MeasurementRow, DecisionRow)
 
+CHECKSUM_SINCE = 4
+"""The schema that brought it."""
 CHECKSUM = "checksum"
 """A column of every table and a field of no row: it says that the others are as they were put."""
 
@@ -59,8 +61,8 @@ _DECIDED_SINCE_3 = (
     "profile_weights",
     "uncovered",
 )
-_SUMMED = {4: (CHECKSUM,)}
-_SIGNED = {4: ("user", CHECKSUM)}
+_SUMMED = {CHECKSUM_SINCE: (CHECKSUM,)}
+_SIGNED = {CHECKSUM_SINCE: ("user", CHECKSUM)}
 
 TABLES: Mapping[type[Row], Table] = {
     DeviceRow: Table("devices", ("key",), _SUMMED),
@@ -126,7 +128,7 @@ def from_record(kind: type[RowT], record: Sequence[Column], schema: int) -> RowT
     *plain, checksum = record
     expected = COLUMNS[kind].checked(plain)
     # A file of this schema has a checksum in every row: one that is gone is damage too.
-    if schema >= TABLES[kind].since(CHECKSUM) and checksum != expected:
+    if schema >= CHECKSUM_SINCE and checksum != expected:
         raise RowDamagedError(CHECKSUM, "does not fit what the row holds")
     return row_of(kind, dict(zip(kinds_of(kind), plain, strict=True)))
 

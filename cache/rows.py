@@ -153,6 +153,18 @@ class DecisionRow:
 
 
 @dataclass(frozen=True)
+class EvidenceGroup:
+    """Measurements of some layers on a device that share their versions and their method."""
+
+    device_key: str
+    spec_key: str
+    versions: str
+    method: int
+    count: int
+    newest_at: str
+
+
+@dataclass(frozen=True)
 class StoredDecision:
     """A decision as it is read back, with what its keys point at."""
 

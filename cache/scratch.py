@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,3 +19,10 @@ def scratch_file(final: Path) -> Iterator[Path]:
     """
     with tempfile.TemporaryDirectory(dir=final.parent, prefix=f".{final.name}.") as folder:
         yield Path(folder) / final.name
+
+
+def put_in_place(scratch: Path, final: Path) -> None:
+    """Give a whole file its name, whatever has it, once it is on the disk."""
+    with scratch.open("rb+") as file:
+        os.fsync(file.fileno())
+    scratch.replace(final)

@@ -16,7 +16,7 @@ from .conflicts import moment
 from .database import connect, exists, mode_for_reading, schema_of, tolerant_text
 from .errors import CacheForeignError, CacheUnreadableError, explained
 from .query import Which
-from .records import CHECKSUM, TABLES, Row, columns_of, kinds_of, selected
+from .records import CHECKSUM, CHECKSUM_SINCE, COLUMNS, TABLES, Row, columns_of, kinds_of, selected
 from .rows import DecisionRow, DeviceRow, MeasurementRow, ModelRow
 
 if TYPE_CHECKING:
@@ -86,9 +86,12 @@ class Selected:
     """Device key -> spec keys."""
 
 
-def read_source(path: Path, selected_part: Selected | None = None) -> Iterator[Read]:
+def read_source(
+    path: Path, part: Selected | None = None, *, is_own: bool = False
+) -> Iterator[Read]:
     """All rows of a cache or of JSON Lines, or a part of a cache; each after those that it points
-    at. Raises CacheError for a file that is neither, or damaged.
+    at. Of a file of one's own any row is taken that is as it was put. Raises CacheError for a file
+    that is neither, or damaged.
     """
     if not exists(path):
         raise CacheForeignError(path, "not there", "name a file that is")
@@ -100,7 +103,7 @@ def read_source(path: Path, selected_part: Selected | None = None) -> Iterator[R
                 file.seek(0)
                 yield from _of_lines(path, jsonl.read_lines(file, path))
                 return
-        yield from _of_tables(path, selected_part)
+        yield from _of_tables(path, part, is_own)
 
 
 def _of_lines(path: Path, lines: Iterator[tuple[int, dict[str, object]]]) -> Iterator[Read]:
@@ -114,23 +117,23 @@ def _of_lines(path: Path, lines: Iterator[tuple[int, dict[str, object]]]) -> Ite
             yield Refused(f"line {number}", str(error))
 
 
-def _of_tables(path: Path, part: Selected | None) -> Iterator[Read]:
+def _of_tables(path: Path, part: Selected | None, is_own: bool) -> Iterator[Read]:
     with closing(connect(path, mode_for_reading(path), BUSY_TIMEOUT_S)) as connection:
         connection.execute("BEGIN")  # all tables as they are at one moment
         schema = schema_of(connection, path)
         for kind in TABLES if schema else ():
-            is_summed = schema >= TABLES[kind].since(CHECKSUM)
             for number, record in enumerate(_records(connection, kind, schema, part), 1):
                 if number > MOST_ROWS:
                     raise CacheForeignError(path, f"more than {MOST_ROWS} rows")
-                yield _of_record(kind, record, is_summed)
+                yield checked_record(kind, record, schema, is_own=is_own)
 
 
-def _of_record(kind: type[Row], record: tuple[object, ...], is_summed: bool) -> Read:
-    row_id, values, checksum = record[0], record[1:-1], record[-1]
+def checked_record(kind: type[Row], record: Sequence[object], schema: int, *, is_own: bool) -> Read:
+    """Of an id and the `selected` columns of a file of this schema."""
+    row_id, values, checksum = record[0], tuple(record[1:-1]), record[-1]
     try:
-        taken = _checked(kind, values)
-        if is_summed and checksum != taken.checksum:
+        taken = _own(kind, values) if is_own else _checked(kind, values)
+        if schema >= CHECKSUM_SINCE and checksum != taken.checksum:
             raise RowDamagedError(CHECKSUM, "does not fit what the row holds")
     except RowDamagedError as error:
         return Refused(f"{TABLES[kind].name} {row_id!r}", str(error))
@@ -187,6 +190,11 @@ def _parts(kind: type[Row], part: Selected | None) -> Iterator[tuple[str, Sequen
         DecisionRow: "id IN (SELECT decisions.id {})",
     }[kind]
     yield pointer.format(decisions), part.which.values
+
+
+def _own(kind: type[Row], values: tuple[object, ...]) -> Taken:
+    plain: tuple[Column, ...] = values  # type: ignore[assignment]
+    return Taken(kind, plain, COLUMNS[kind].checked(values))
 
 
 def _checked(kind: type[Row], values: tuple[object, ...]) -> Taken:

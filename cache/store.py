@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .database import connect, make_room, transaction
@@ -18,10 +20,30 @@ if TYPE_CHECKING:
 
     from sqlite_utils import Database
 
-    from .rows import DecisionRow, DeviceRow, MeasurementRow, ModelRow
+    from .rows import DecisionRow, DeviceRow, EvidenceGroup, MeasurementRow, ModelRow
 
 BUSY_TIMEOUT_S = 30.0
 """Eight ranks that write together wait for each other; a write takes milliseconds."""
+
+
+@dataclass(frozen=True)
+class Removed:
+    """How many rows."""
+
+    decisions: int
+    measurements: int
+    orphans: int
+    """Devices and models."""
+
+
+# Indexes serve both: of a million measurements none is read.
+_WITHOUT_ROWS = (
+    "models WHERE NOT EXISTS (SELECT 1 FROM decisions"
+    " WHERE decisions.model_fingerprint = models.fingerprint)",
+    "devices WHERE NOT EXISTS (SELECT 1 FROM decisions"
+    " WHERE decisions.device_key = devices.key)"
+    " AND NOT EXISTS (SELECT 1 FROM measurements WHERE measurements.device_key = devices.key)",
+)
 
 
 class Store:
@@ -35,6 +57,9 @@ class Store:
         self._database = database
         self._busy_timeout_s = busy_timeout_s
         self._process = os.getpid()
+        self._described: dict[str, DeviceRow | ModelRow] = {}
+        """What this store put, and puts again with what points at it: another process may have
+        pruned it, as long as nothing did."""
 
     @classmethod
     def open(cls, path: Path, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Store:
@@ -72,14 +97,16 @@ class Store:
     def put_device(self, row: DeviceRow) -> None:
         """Store a device, or replace the one with its key."""
         self._put([row])
+        self._described[row.key] = row
 
     def put_model(self, row: ModelRow) -> None:
         """Store a model, or replace the one with its fingerprint."""
         self._put([row])
+        self._described[row.fingerprint] = row
 
     def put_measurements(self, rows: Iterable[MeasurementRow]) -> None:
         """Store outcomes, all or none; one with a known key replaces. Their device comes first."""
-        self._put(list(rows))
+        self._put([*self._described.values(), *rows])
 
     def put_decision(self, row: DecisionRow) -> int:
         """Store an answer, or replace the one of its device, question and versions. Returns its id.
@@ -89,7 +116,7 @@ class Store:
         key = [row.device_key, row.question, row.versions]
         where = "device_key = ? AND question = ? AND versions = ?"
         with self._transaction() as database:
-            self._upsert(database, [row])
+            self._upsert(database, [*self._described.values(), row])
             return int(
                 database.execute(f"SELECT id FROM decisions WHERE {where}", key).fetchone()[0]
             )
@@ -117,6 +144,40 @@ class Store:
                 database.table("measurements").delete_where(
                     "device_key = ? AND spec_key = ?", [device_key, spec_key]
                 )
+
+    def remove(self, ids: Collection[int], evidence: Iterable[EvidenceGroup]) -> Removed:
+        """Remove decisions and groups of measurements, and then the models and devices that nothing
+        is stored for.
+        """
+        with self._transaction() as database:
+            decisions = self._delete(database, "decisions", "id = ?", [(each,) for each in ids])
+            which = "device_key = ? AND spec_key = ? AND versions = ? AND method = ?"
+            groups = [
+                (each.device_key, each.spec_key, each.versions, each.method) for each in evidence
+            ]
+            measurements = self._delete(database, "measurements", which, groups)
+            orphans = sum(
+                database.conn.execute(f"DELETE FROM {statement}").rowcount
+                for statement in _WITHOUT_ROWS
+            )
+        return Removed(decisions, measurements, orphans)
+
+    def shrink(self) -> bool:
+        """Give the room of what was removed back to the disk; False where another process reads, or
+        the disk has no room for the copy that this takes.
+        """
+        try:
+            self._database.conn.execute("VACUUM")
+        except sqlite3.OperationalError:
+            return False
+        return True
+
+    @staticmethod
+    def _delete(
+        database: Database, table: str, which: str, values: Iterable[tuple[object, ...]]
+    ) -> int:
+        statement = f"DELETE FROM {table} WHERE {which}"
+        return max(0, database.conn.executemany(statement, values).rowcount)
 
     def _put(self, rows: Sequence[Row]) -> None:
         with self._transaction() as database:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
+from keyword import iskeyword
 from typing import ClassVar
 
 import click
@@ -24,7 +25,7 @@ class LazyGroup(click.Group):
         """The command of that name."""
         if name not in self.summaries:
             return None
-        module = f"{self.package}.{name}_" if name == "import" else f"{self.package}.{name}"
+        module = f"{self.package}.{f'{name}_' if iskeyword(name) else name}"
         command: click.Command = importlib.import_module(module).command
         return command
 

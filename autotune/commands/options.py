@@ -159,11 +159,14 @@ def cache_option(command: Command) -> Command:
     """--cache, as the `layers` that are read; it names the user's file among them."""
 
     @click.option(
-        "--cache", "file", metavar="FILE", help="The cache; default: AUTOTUNE_CACHE, or the user's."
+        "--cache",
+        "cache_file",
+        metavar="FILE",
+        help="The cache; default: AUTOTUNE_CACHE, or the user's.",
     )
     @functools.wraps(command)
-    def bundled(file: str | None, **others: Any) -> Any:
-        layers: Layers = find_layers(file, os.environ)
+    def bundled(cache_file: str | None, **others: Any) -> Any:
+        layers: Layers = find_layers(cache_file, os.environ)
         return command(layers=layers, **others)
 
     return bundled

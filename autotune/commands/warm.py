@@ -8,8 +8,15 @@ from dataclasses import replace
 
 import click
 
-from autotune._store import Layers, Store
+from autotune._store import (
+    Layers,
+    LockPatience,
+    Store,
+    TuningBusyError,
+    hold_tuning_lock,
+)
 from autotune.chooser import answer
+from autotune.commands.busy import Busy, subject_of, tell_busy, tell_dead, tell_wait
 from autotune.commands.options import (
     Duration,
     Target,
@@ -25,6 +32,7 @@ from autotune.decision import Choice
 from autotune.errors import NoBackendError
 from autotune.job import Job
 from autotune.keys import Question
+from autotune.payload import choice_payload
 from autotune.report import Told, nobody_left_text, nobody_text, print_plan, print_report
 from autotune.run_payload import plans_payload, report_payload
 from autotune.settings import Settings
@@ -44,6 +52,11 @@ from kernels_bench.devices import FoundDevice, find_device, find_devices
 )  # fmt: skip
 @click.option("--budget", type=Duration(), help="Stop after this time, and say what is left out.")
 @click.option("--force", is_flag=True, help="Measure again what is already stored.")
+@click.option(
+    "--wait/--no-wait", default=True, show_default=True,
+    help="Where another process tunes the same model on the same device: wait for it, or go on with"
+    " what is known.",
+)  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Print what would be measured.")
 @cache_option
 @json_option
@@ -53,6 +66,7 @@ def command(
     effort: str,
     budget: float | None,
     force: bool,
+    wait: bool,
     dry_run: bool,
     layers: Layers,
     as_json: bool,
@@ -76,31 +90,54 @@ def command(
     if dry_run:
         _show_plans(jobs, as_json)
         return
-    with (
-        Store.open(layers.user.path) as store,
-        Bench(settings.patience) as bench,
-        show_progress() as on_progress,
-    ):
-        started = time.monotonic()
-        reports = [warm(_rest(job, started), store, bench, on_progress) for job in jobs]
+    reports, busy = _tuned(jobs, layers, settings, wait)
     told = [
         Told(
             report,
             _answer(report, report.question, job.found, settings, layers),
             tuple(_answer(report, each, job.found, settings, layers) for each in report.also),
         )
-        for report, job in zip(reports, jobs, strict=True)
+        for job, report in reports
     ]
+    for other in busy:
+        tell_busy(other)
     if as_json:
-        click.echo(json.dumps(report_payload(told), indent=2))
+        payload = report_payload(told) | {"busy": [choice_payload(each.choice) for each in busy]}
+        click.echo(json.dumps(payload, indent=2))
     else:
         for each in told:
             print_report(each, f"{layers.user.path} ({layers.user.why})")
-    for report in reports:
+    for _, report in reports:
         if not report.plan.situation.can_run:
             raise NoBackendError(nobody_text(report.plan.situation))
         if report.is_nobody_left:
             raise NoBackendError(nobody_left_text(report))
+
+
+def _tuned(
+    jobs: list[Job], layers: Layers, settings: Settings, wait: bool
+) -> tuple[list[tuple[Job, Report]], list[Busy]]:
+    """One job after the other, and those that somebody else is at for longer than is waited."""
+    reports: list[tuple[Job, Report]] = []
+    busy: list[Busy] = []
+    with (
+        Store.open(layers.user.path) as store,
+        Bench(settings.patience) as bench,
+        show_progress() as on_progress,
+    ):
+        started = time.monotonic()
+        for job in jobs:
+            most_s = _rest(job, started).budget_s if wait else 0.0
+            patience = LockPatience(most_s, tell_wait, tell_dead)
+            try:
+                with hold_tuning_lock(subject_of(job, store.path), patience):
+                    report = warm(_rest(job, started), store, bench, on_progress)
+            except TuningBusyError as error:
+                asked = Asked(job.question, job.found, _unforced(settings))
+                busy.append(Busy(error, answer(asked, layers)))
+            else:
+                reports.append((job, report))
+    return reports, busy
 
 
 def _devices(selector: str) -> tuple[FoundDevice, ...]:
@@ -115,13 +152,16 @@ def _answer(
     layers: Layers,
 ) -> Choice:
     """What `choose` says from now on, were it not for an override, a lock or a mode."""
-    unforced = replace(settings, backend=None, vllm_backend=None, lock=None, mode="read")
-    choice = answer(Asked(question, found, unforced), layers)
+    choice = answer(Asked(question, found, _unforced(settings)), layers)
     if report.decision is not None:
         return choice
     if not report.plan.situation.can_run:
         return replace(choice, why="nobody can run this model here")
     return replace(choice, why=f"{report.why}; {choice.why}")
+
+
+def _unforced(settings: Settings) -> Settings:
+    return replace(settings, backend=None, vllm_backend=None, lock=None, mode="read")
 
 
 def _rest(job: Job, started: float) -> Job:

@@ -1,0 +1,98 @@
+"""`autotune cache prune`: remove what is old, superseded or of versions that are gone."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta, timezone
+
+import click
+
+from autotune._store import Layers, Store, StoredDecision, group_evidence, list_decisions
+from autotune.commands.options import Duration, cache_option, json_option
+from autotune.errors import UsageError
+from autotune.keys import device_key
+from autotune.payload import SCHEMA
+from autotune.pruning import Doomed, Rules, doomed
+from autotune.table import print_table
+from kernels_bench.devices import find_devices
+from kernels_bench.method import METHOD
+from kernels_bench.spec import Stack
+from kernels_bench.stack import full_stack
+
+
+@click.command()
+@click.option(
+    "--older-than", "age_s", type=Duration(), metavar="AGE",
+    help="What was decided longer ago: 90d, 12h.",
+)  # fmt: skip
+@click.option(
+    "--keep", type=click.IntRange(min=1), metavar="N",
+    help="Of each question on each device only the N newest decisions stay.",
+)  # fmt: skip
+@click.option(
+    "--unreachable", is_flag=True,
+    help="For devices of this machine: what was measured with other versions than those that are"
+    " installed, where an answer for these is there.",
+)  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="Tell what would go, and remove nothing.")
+@cache_option
+@json_option
+def command(
+    age_s: float | None,
+    keep: int | None,
+    unreachable: bool,
+    dry_run: bool,
+    layers: Layers,
+    as_json: bool,
+) -> None:
+    """Remove decisions from the user's cache, and measurements that none rests on any more."""
+    if age_s is None and keep is None and not unreachable:
+        raise UsageError("prune: say what is to go: --older-than, --keep, --unreachable")
+    path = layers.user.path
+    before = None if age_s is None else _time_before(age_s)
+    rules = Rules(before, keep, _today() if unreachable else {}, METHOD)
+    stored = list_decisions(path)
+    found = doomed(stored, group_evidence(path), rules)
+    if not dry_run and stored:
+        with Store.open(path) as store:
+            store.remove(tuple(found.decisions), found.evidence)
+            is_shrunk = store.shrink()
+        if not is_shrunk:
+            click.echo("the file keeps its size: another process reads it", err=True)
+    if as_json:
+        click.echo(json.dumps(_payload(found, dry_run), indent=2))
+    else:
+        _print(stored, found, dry_run)
+
+
+def _time_before(age_s: float) -> str:
+    then = datetime.now(timezone.utc) - timedelta(seconds=age_s)
+    return then.isoformat(timespec="seconds")
+
+
+def _today() -> dict[str, Stack]:
+    return {device_key(found.device): full_stack(found) for found in find_devices()}
+
+
+def _print(stored: tuple[StoredDecision, ...], found: Doomed, is_rehearsal: bool) -> None:
+    rows = [
+        [str(each.id), each.model.name, each.device.name, each.decision.engine,
+         each.decision.profile, each.decision.provenance.created_at, found.decisions[each.id]]
+        for each in stored
+        if each.id in found.decisions
+    ]  # fmt: skip
+    if rows:
+        columns = ["id", "model", "device", "engine", "profile", "decided", "why"]
+        print_table("Would go" if is_rehearsal else "Removed", columns, rows)
+    count = sum(group.count for group in found.evidence)
+    verb = "would be removed" if is_rehearsal else "removed"
+    click.echo(f"{len(rows)} decisions and {count} measurements {verb}", err=True)
+
+
+def _payload(found: Doomed, is_rehearsal: bool) -> dict[str, object]:
+    return {
+        "schema": SCHEMA,
+        "dry_run": is_rehearsal,
+        "decisions": [{"id": number, "why": why} for number, why in found.decisions.items()],
+        "measurements": sum(group.count for group in found.evidence),
+    }
