@@ -5,7 +5,7 @@ DEVICE ?= cpu
 BUDGET ?= 60s
 BIN := .venv/bin
 
-.PHONY: demo test check format test-gpu test-long bench clean
+.PHONY: demo test check format test-gpu test-long bench bench-cache clean
 
 demo: .venv/installed
 	$(BIN)/autotune warm --model $(MODEL) --device $(DEVICE) --budget $(BUDGET)
@@ -33,6 +33,9 @@ test-long: .venv/installed
 
 bench: .venv/installed
 	$(BIN)/python -m pytest benchmarks/host_costs.py
+
+bench-cache: .venv/installed
+	$(BIN)/python -m pytest benchmarks/cache_scale.py
 
 # compat mode is a plain path entry: type checkers of a consumer see the packages, and a stranger's
 # `cache` cannot mix with ours. The constraints keep torch at the version that was tested.

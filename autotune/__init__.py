@@ -6,7 +6,7 @@ Importing this package brings in no torch, and touches no GPU, disk, clock or lo
 
 from __future__ import annotations
 
-from autotune._store import CacheError, Location, locate
+from autotune._store import CacheError, Layer, Layers, Location, find_layers, locate
 from autotune.chooser import choose
 from autotune.decision import Choice, Decision
 from autotune.errors import LockError, ModelError, NoBackendError, ProfileError, UsageError
@@ -25,6 +25,8 @@ __all__ = [
     "Choice",
     "Decision",
     "DeviceError",
+    "Layer",
+    "Layers",
     "Location",
     "LockError",
     "ModelConfig",
@@ -39,6 +41,7 @@ __all__ = [
     "choose",
     "find_device",
     "find_devices",
+    "find_layers",
     "find_profile",
     "load_model",
     "locate",

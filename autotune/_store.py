@@ -116,5 +116,7 @@ if not TYPE_CHECKING:
         # The distribution named `cache` on the package index installs its files over ours.
         what = "another distribution overwrote it; reinstall attn-autotune"
         raise ImportError(f"{_package.__file__}: {what}")
-    # The names that type checkers read above; a test holds the two lists together.
-    globals().update({name: getattr(_package, name) for name in _package.__all__})
+
+    def __getattr__(name: str) -> object:
+        """The names that type checkers read above; a test holds the two lists together."""
+        return getattr(_package, name)

@@ -1,6 +1,6 @@
 """The environment variables that this project reads, in one place. A bad value is an error.
 
-`AUTOTUNE_CACHE` alone is read elsewhere, in `cache/location.py`.
+Those that name files are read in `cache/location.py` and `cache/layers.py`.
 """
 
 from __future__ import annotations

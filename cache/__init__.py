@@ -1,10 +1,13 @@
-"""Remembers: rows and files. Imports no torch and nothing else of ours; relative imports only."""
+"""Remembers: rows and files. Imports no torch and nothing else of ours; relative imports only.
+
+What a start needs to read is imported with the package, the rest when it is asked for.
+"""
 
 from __future__ import annotations
 
-from .absorb import Fate
-from .conflicts import POLICIES, Prefer
-from .doctor import Finding, examine
+import importlib
+from typing import TYPE_CHECKING
+
 from .errors import (
     CacheBusyError,
     CacheCorruptError,
@@ -16,7 +19,6 @@ from .errors import (
     CacheUnreadableError,
     CacheUnwritableError,
 )
-from .exchange import Absorbed, Merged, Policy, export_cache, import_rows, merge_files
 from .layered import LayeredReading, read_layers
 from .layers import Layer, Layers, find_layers
 from .location import Location, locate
@@ -41,10 +43,23 @@ from .rows import (
     Provenance,
     StoredDecision,
 )
-from .salvage import Salvaged, salvage_file
-from .sources import Selected
-from .store import Removed, Store
-from .tuning import Holder, LockPatience, TuningBusyError, TuningSubject, hold_tuning_lock, tuners
+
+if TYPE_CHECKING:
+    from .absorb import Fate
+    from .conflicts import POLICIES, Prefer
+    from .doctor import Finding, examine
+    from .exchange import Absorbed, Merged, Policy, export_cache, import_rows, merge_files
+    from .salvage import Salvaged, salvage_file
+    from .sources import Selected
+    from .store import Removed, Store
+    from .tuning import (
+        Holder,
+        LockPatience,
+        TuningBusyError,
+        TuningSubject,
+        hold_tuning_lock,
+        tuners,
+    )
 
 __all__ = [
     "POLICIES",
@@ -105,3 +120,35 @@ __all__ = [
     "show_decision",
     "tuners",
 ]
+
+_LATE = {
+    "POLICIES": "conflicts",
+    "Absorbed": "exchange",
+    "Fate": "absorb",
+    "Finding": "doctor",
+    "Holder": "tuning",
+    "LockPatience": "tuning",
+    "Merged": "exchange",
+    "Policy": "exchange",
+    "Prefer": "conflicts",
+    "Removed": "store",
+    "Salvaged": "salvage",
+    "Selected": "sources",
+    "Store": "store",
+    "TuningBusyError": "tuning",
+    "TuningSubject": "tuning",
+    "examine": "doctor",
+    "export_cache": "exchange",
+    "hold_tuning_lock": "tuning",
+    "import_rows": "exchange",
+    "merge_files": "exchange",
+    "salvage_file": "salvage",
+    "tuners": "tuning",
+}
+"""Name -> the module that has it."""
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_LATE[name]}", __name__), name)

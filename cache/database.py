@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import stat
 import time
@@ -35,18 +36,12 @@ without locks.
 SIDE_FILES = ("-journal", "-wal")
 """What SQLite keeps beside a file while it changes, and what a killed process leaves."""
 
-_HEADER = """
-SELECT page_count, page_size, application_id, user_version
-FROM pragma_page_count, pragma_page_size, pragma_application_id, pragma_user_version
+_OUR_TABLES = """
+SELECT name, type, rootpage, sql FROM sqlite_master
+WHERE name IN ('devices', 'models', 'measurements', 'decisions')
 """
-
-# A view, a virtual table or a generated column under one of our names would compute what it likes
-# while it is read.
-_COMPUTED = """
-SELECT tables.name FROM sqlite_master AS tables, pragma_table_xinfo(tables.name) AS columns
-WHERE tables.name IN ('devices', 'models', 'measurements', 'decisions')
-AND (tables.type <> 'table' OR tables.rootpage = 0 OR columns.hidden <> 0) LIMIT 1
-"""
+_COMPUTES = re.compile(r"\bAS\b", re.IGNORECASE)
+"""Stands in the text of every generated column, and in none of ours."""
 
 
 def exists(path: Path) -> bool:
@@ -121,8 +116,8 @@ def schema_of(connection: sqlite3.Connection, path: Path) -> int:
         return 0
     # SQLite reads a last page that was cut short as if it ended in zeros. Asked after the header:
     # a file that another process makes longer meanwhile is fine.
-    pages, page_bytes, *_ = connection.execute(_HEADER).fetchone()
-    if path.stat().st_size < pages * page_bytes and not _is_wal(connection):
+    whole_bytes = _pragma(connection, "page_count") * _pragma(connection, "page_size")
+    if path.stat().st_size < whole_bytes and not _is_wal(connection):
         raise CacheCorruptError(path, "the file was cut short")
     return version
 
@@ -132,17 +127,32 @@ def version_of(connection: sqlite3.Connection, path: Path) -> int:
     # Asked of the file first: inside a write transaction SQLite counts the page it is about to add.
     if path.stat().st_size == 0:
         return 0
-    pages, _, application, version = connection.execute(_HEADER).fetchone()
-    if pages == 0:  # the first writer was killed, and reading undid what it had written
+    # Read first: only then are locks taken, and what a killed writer left undone.
+    tables = connection.execute(_OUR_TABLES).fetchall()
+    if _pragma(connection, "page_count") == 0:  # of the first writer, which was killed
         return 0
+    version = _pragma(connection, "user_version")
+    application = _pragma(connection, "application_id")
     if application != APPLICATION_ID or version < 1:
         what = "a SQLite file, but not a cache of attn-autotune"
         raise CacheCorruptError(path, what, NOT_OURS)
     if version > SCHEMA_VERSION:
         raise CacheNewerError(path, f"schema {version}, and this version knows {SCHEMA_VERSION}")
-    if computed := connection.execute(_COMPUTED).fetchone():
-        raise CacheCorruptError(path, f"{computed[0]} is no plain table", NOT_OURS)
-    return int(version)
+    for name, *form in tables:
+        if not _is_plain(*form):
+            raise CacheCorruptError(path, f"{name} is no plain table", NOT_OURS)
+    return version
+
+
+def _is_plain(kind: object, rootpage: object, sql: object) -> bool:
+    """A view, a virtual table or a generated column under one of our names would compute what it
+    likes while it is read.
+    """
+    return kind == "table" and rootpage != 0 and not _COMPUTES.search(str(sql))
+
+
+def _pragma(connection: sqlite3.Connection, name: str) -> int:
+    return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
 
 
 def _is_wal(connection: sqlite3.Connection) -> bool:

@@ -62,6 +62,10 @@ class _Asked(Generic[_T]):
 
 def read_decisions(path: Path, which: Which) -> Reading[StoredDecision]:
     """The decisions that fit, in the order asked for."""
+    return _read(path, _decisions(path, which))
+
+
+def _decisions(path: Path, which: Which) -> _Asked[StoredDecision]:
     joined = """FROM decisions JOIN devices ON devices.key = decisions.device_key
         JOIN models ON models.fingerprint = decisions.model_fingerprint"""
 
@@ -79,7 +83,7 @@ def read_decisions(path: Path, which: Which) -> Reading[StoredDecision]:
     def row(record: _Record, schema: int) -> StoredDecision:
         return _decision(path, record, schema, which)
 
-    return _read(path, _Asked(statement, which.values, row, "decisions"))
+    return _Asked(statement, which.values, row, "decisions")
 
 
 def read_measurements(

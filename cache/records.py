@@ -115,7 +115,16 @@ def to_record(row: Row) -> dict[str, Column]:
 def selected(kind: type[Row], schema: int) -> str:
     """The columns for a SELECT from a file of this schema, the checksum last."""
     table = TABLES[kind]
-    return ", ".join(table.term(column, schema) for column in (*columns_of(kind), CHECKSUM))
+    known = _SELECTED.get((table.name, schema))
+    if known is None:
+        every = (*columns_of(kind), CHECKSUM)
+        known = ", ".join(table.term(column, schema) for column in every)
+        _SELECTED[table.name, schema] = known
+    return known
+
+
+_SELECTED: dict[tuple[str, int], str] = {}
+"""Table and schema -> what `selected` gave: the same for every start."""
 
 
 def width_of(kind: type[Row]) -> int:

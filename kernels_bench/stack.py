@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 import re
+import sys
 import sysconfig
 from importlib import metadata
 from pathlib import Path
@@ -64,7 +66,7 @@ def version_of(name: str, found: FoundDevice) -> str | None:
         case "c++":
             return compiler_version(os.environ)
         case "python-headers" if is_cpu:
-            return headers_version(Path(sysconfig.get_paths()["include"]))
+            return headers_version(_include())
         case "nvcc" if not is_cpu:
             return nvcc_version(os.environ)
         case "ninja" if not is_cpu:
@@ -108,10 +110,29 @@ def _beneath(found: FoundDevice) -> Stack:
 
 
 def _installed(name: str) -> str | None:
+    return _looked_up(name, tuple(map(_state_of, sys.path)))
+
+
+@functools.lru_cache(maxsize=512)
+def _looked_up(name: str, _path: tuple[tuple[str, int], ...]) -> str | None:
+    """Once for each state of sys.path: an installation changes the folder that it is made in."""
     try:
         return _header(metadata.distribution(name), "Version")
     except metadata.PackageNotFoundError:
         return None
+
+
+def _state_of(entry: str) -> tuple[str, int]:
+    try:
+        return entry, Path(entry).stat().st_mtime_ns
+    except OSError:
+        return entry, 0
+
+
+@functools.cache
+def _include() -> Path:
+    """Where this interpreter's headers belong."""
+    return Path(sysconfig.get_paths()["include"])
 
 
 def _header(distribution: metadata.Distribution, field: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import shlex
 import shutil
@@ -62,7 +63,18 @@ def _which(program: str, environ: Mapping[str, str]) -> str | None:
 
 
 def _answer(command: Sequence[str]) -> str:
-    """What a program says; nothing where it fails, hangs or is not there."""
+    """What a program says; nothing where it fails, hangs or is not there. Asked once for each state
+    of the program's file: a start asks at every choice, and a process takes milliseconds.
+    """
+    try:
+        found = Path(command[0]).stat()
+    except OSError:
+        return ""
+    return _said(tuple(command), (found.st_ino, found.st_size, found.st_mtime_ns))
+
+
+@functools.lru_cache(maxsize=64)
+def _said(command: tuple[str, ...], _state: tuple[int, ...]) -> str:
     try:
         answer = subprocess.run(
             command,
