@@ -11,10 +11,11 @@ from autotune.decision import Decision
 from autotune.engines import engine_named
 from autotune.incumbents import default_order, with_variants
 from autotune.job import Job
-from autotune.keys import Question, canonical, device_key, versions_of
+from autotune.keys import Question, canonical, device_key, spec_keys_of, versions_of
 from autotune.plan import Plan
 from autotune.policy import NoVerdict, Terms, decide
 from autotune.ranking import Candidate
+from autotune.replay import Record
 from autotune.run import Observed
 from autotune.verdicts import Setting, decision_of_verdict
 from kernels_bench.grid import GridPoint
@@ -48,13 +49,31 @@ class Findings:
             uncovered=self.job.profile.uncovered(points),
         )
         decision = decision_of_verdict(verdict, evidence, setting)
+        count = self._count(question, decision)
         standing = self._standing(question, decision)
         if standing is not None:
             before = records.decision_of(standing)
             if before is not None and before == replace(decision, measured_at=before.measured_at):
+                if standing.decision.evidence != count:
+                    self.store.put_decision(replace(standing.decision, evidence=count))
                 return before, before.why
-        self.store.put_decision(records.decision_row(question, device, decision, origin))
+        row = records.decision_row(question, device, decision, origin, count)
+        self.store.put_decision(row)
         return decision, decision.why
+
+    def _count(self, question: Question, decision: Decision) -> int:
+        """How many measurements are stored that the decision may rest on."""
+        device = self.job.found.device
+        specs = spec_keys_of(question.model.fingerprint)
+        record = Record(
+            model=question.model,
+            device=device,
+            rows=self.store.measurements(device_key(device), specs),
+            versions=decision.versions,
+            method=decision.method,
+            measured_at=decision.measured_at,
+        )
+        return len(record.current())
 
     def _terms(self, engine: str, points: tuple[GridPoint, ...]) -> Terms:
         situation = self.whole.situation

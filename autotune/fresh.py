@@ -67,7 +67,14 @@ def _whole_record(stored: StoredDecision, question: str) -> Record | str | None:
         return str(error)
     if found.damaged:
         return f"cache {stored.file}: {found.damaged[0]}; `autotune cache doctor` tells more"
-    return record_with(stored, decision, found.rows, question)
+    record = record_with(stored, decision, found.rows, question)
+    count = 0 if record is None else len(record.current())
+    if 0 < count < (stored.decision.evidence or 0):
+        return (
+            f"cache {stored.file}: decision {stored.id} rests on {stored.decision.evidence}"
+            f" measurements, of which {count} are there; autotune warm measures the others"
+        )
+    return record
 
 
 def _is_sibling(asked: Asked, stored: StoredDecision) -> bool:

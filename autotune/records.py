@@ -146,9 +146,13 @@ def measurement_row(
 
 
 def decision_row(
-    question: Question, device: Device, decision: Decision, origin: Provenance
+    question: Question,
+    device: Device,
+    decision: Decision,
+    origin: Provenance,
+    evidence: int | None = None,
 ) -> DecisionRow:
-    """A decision as it is stored."""
+    """A decision as it is stored; `evidence` is how many measurements it rests on."""
     winner = decision.winner
     row = DecisionRow(
         device_key=device_key(device),
@@ -170,6 +174,7 @@ def decision_row(
         method=decision.method,
         power_limit_w=decision.power_limit_w,
         provenance=origin,
+        evidence=evidence,
     )
     if decision.split is not None:
         split = json.dumps(dataclasses.asdict(decision.split))

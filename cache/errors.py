@@ -114,6 +114,8 @@ def explained(path: Path, denied: type[CacheError], waited_s: float) -> Iterator
     """
     try:
         yield
+    except UnicodeDecodeError as error:  # SQLite's message quotes the damage
+        raise CacheCorruptError(path, "the file is damaged") from error
     except sqlite3.DatabaseError as error:
         if type(error) not in (sqlite3.DatabaseError, sqlite3.OperationalError):
             raise

@@ -80,14 +80,17 @@ def m003_why_it_was_decided(database: Database) -> None:
 
 @MIGRATIONS()
 def m004_whose_and_whether_whole(database: Database) -> None:
-    """Schema 4: who measured, a checksum in every row, views, and an index for a start that misses.
+    """Schema 4: who measured, how much a decision rests on, a checksum in every row, views, and an
+    index for a start that misses.
 
-    Rows that are there get NULL for the user, which nobody recorded, and the checksum of what they
-    hold; one that holds what it may not gets none and is left out from then on.
+    Rows that are there get NULL for what nobody recorded, and the checksum of what they hold; one
+    that holds what it may not gets none and is left out from then on.
     """
     for kind, table in TABLES.items():
         if "user" in kinds_of(kind):
             database.table(table.name).add_column("user", str)
+        if "evidence" in kinds_of(kind):
+            database.table(table.name).add_column("evidence", int)
         database.table(table.name).add_column(CHECKSUM, str)
         sum_up(database, kind)
     database.table("decisions").create_index(["model_fingerprint"])

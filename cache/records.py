@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 Row: TypeAlias = DeviceRow | ModelRow | MeasurementRow | DecisionRow
 RowT = TypeVar("RowT", DeviceRow, ModelRow, MeasurementRow, DecisionRow)
 
-CHECKSUM_SINCE = 4
-"""The schema that brought it."""
 CHECKSUM = "checksum"
 """A column of every table and a field of no row: it says that the others are as they were put."""
+CHECKSUM_SINCE = 4
+"""The schema that brought it."""
 
 
 @dataclass(frozen=True)
@@ -61,15 +61,20 @@ _DECIDED_SINCE_3 = (
     "profile_weights",
     "uncovered",
 )
-_SUMMED = {CHECKSUM_SINCE: (CHECKSUM,)}
-_SIGNED = {CHECKSUM_SINCE: ("user", CHECKSUM)}
+_SUMMED = {4: (CHECKSUM,)}
+_MEASURED_SINCE_4 = ("user", CHECKSUM)
+_DECIDED_SINCE_4 = ("user", "evidence", CHECKSUM)
 
 TABLES: Mapping[type[Row], Table] = {
     DeviceRow: Table("devices", ("key",), _SUMMED),
     ModelRow: Table("models", ("fingerprint",), _SUMMED),
-    MeasurementRow: Table("measurements", ("key",), {2: _SINCE_2, 3: _MEASURED_SINCE_3, **_SIGNED}),
+    MeasurementRow: Table(
+        "measurements", ("key",), {2: _SINCE_2, 3: _MEASURED_SINCE_3, 4: _MEASURED_SINCE_4}
+    ),
     DecisionRow: Table(
-        "decisions", ("device_key", "question", "versions"), {3: _DECIDED_SINCE_3, **_SIGNED}
+        "decisions",
+        ("device_key", "question", "versions"),
+        {3: _DECIDED_SINCE_3, 4: _DECIDED_SINCE_4},
     ),
 }
 """Each after those that its keys point at."""

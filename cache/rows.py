@@ -150,6 +150,9 @@ class DecisionRow:
     """JSON {workload: weight} of the profile."""
     uncovered: str | None = None
     """JSON {workload: share of all weight} that falls on nothing that was measured."""
+    evidence: int | None = None
+    """How many measurements of its layers, versions and method there were: with fewer no other
+    question is decided from them. NULL where an older schema wrote the row."""
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ _LEAST = {
             "call_us", "plan_us", "noise", "samples", "floor_fraction", "compile_s",
             "workspace_bytes", "voided_rounds", "multiprocessors", "memory_bytes",
             "last_level_cache_bytes", "bound", "power_limit_w", "captured_len", "clock_mhz",
-            "error", "allowed",
+            "error", "allowed", "evidence",
         ),
         0,
     ),
