@@ -13,7 +13,7 @@ from pathlib import Path
 from .absorb import Absorber, Tally
 from .backup import beside
 from .database import connect, make_room, tolerant_text, version_of
-from .errors import CacheUnreadableError, explained
+from .errors import NOT_OURS, CacheCorruptError, CacheUnreadableError, explained
 from .exchange import new_tables
 from .records import TABLES, Row, selected
 from .scratch import put_in_place, scratch_file
@@ -52,7 +52,7 @@ def salvage_file(path: Path) -> Salvaged:
     ):
         source.text_factory = tolerant_text
         _keep_writers_out(source)
-        schema = version_of(source, path)
+        schema = _schema(source, path)
         with new_tables(scratch) as target:
             rows = _rows(source, schema, path.stat().st_size, lost)
             tally = Absorber(target, "newest", is_new=True).absorb(rows)
@@ -60,6 +60,16 @@ def salvage_file(path: Path) -> Salvaged:
         _keep(path, kept)
         put_in_place(scratch, path)
     return Salvaged(kept, tally, lost.stretches)
+
+
+def _schema(source: sqlite3.Connection, path: Path) -> int:
+    """Of a file that may have been cut short."""
+    try:
+        with explained(path, CacheUnreadableError, _BUSY_TIMEOUT_S):
+            return version_of(source, path)
+    except CacheCorruptError as error:
+        what = f"{error.what}, and nothing leads to its rows"
+        raise CacheCorruptError(path, what, NOT_OURS) from error
 
 
 def _keep_writers_out(source: sqlite3.Connection) -> None:

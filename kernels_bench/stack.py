@@ -10,7 +10,7 @@ import sys
 import sysconfig
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from kernels_bench.toolchain import (
     compiler_version,
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from kernels_bench.devices import FoundDevice
     from kernels_bench.spec import Stack
 
+_PathState: TypeAlias = tuple[tuple[str, int], ...]
+"""The folders of sys.path, and when each changed last."""
 _CPU_TOOLS = ("c++", "python-headers")
 _GPU_TOOLS = ("c++", "nvcc", "ninja")
 """What a backend that compiles needs besides its package."""
@@ -40,7 +42,8 @@ def find_stack(found: FoundDevice, names: Iterable[str]) -> Stack:
 
 def installed(names: Iterable[str]) -> Stack:
     """Versions of those distributions that are here, under the names asked for."""
-    return {name: version for name in names if (version := _installed(name)) is not None}
+    state = _path_state()
+    return {name: version for name in names if (version := _installed(name, state)) is not None}
 
 
 def full_stack(found: FoundDevice) -> Stack:
@@ -61,6 +64,10 @@ def version_of(name: str, found: FoundDevice) -> str | None:
     """One entry of `find_stack`; None: it is not installed, or is nothing to this kind of device.
     Cheap enough for an engine's start.
     """
+    return _version_of(name, found, _path_state())
+
+
+def _version_of(name: str, found: FoundDevice, state: _PathState) -> str | None:
     is_cpu = found.device.kind == "cpu"
     match name:
         case "c++":
@@ -70,11 +77,11 @@ def version_of(name: str, found: FoundDevice) -> str | None:
         case "nvcc" if not is_cpu:
             return nvcc_version(os.environ)
         case "ninja" if not is_cpu:
-            return _installed(name) or ninja_version(os.environ)
+            return _installed(name, state) or ninja_version(os.environ)
         case "cuda" | "hip":
             return _beneath(found).get(name)
         case _:
-            return found.driver.get(name) or _installed(name)
+            return found.driver.get(name) or _installed(name, state)
 
 
 def normalised(name: str) -> str:
@@ -88,6 +95,11 @@ def torch_built_for() -> Stack:
 
     Read from the text of torch/version.py: importing torch takes seconds.
     """
+    return _torch_built_for(_path_state())
+
+
+@functools.lru_cache(maxsize=16)
+def _torch_built_for(_state: _PathState) -> Stack:
     try:
         spec = importlib.util.find_spec("torch")
         if spec is None or spec.origin is None:
@@ -100,7 +112,8 @@ def torch_built_for() -> Stack:
 
 
 def _versions(names: Iterable[str], found: FoundDevice) -> Stack:
-    versions = {name: version_of(name, found) for name in names}
+    state = _path_state()
+    versions = {name: _version_of(name, found, state) for name in names}
     return {name: version for name, version in versions.items() if version is not None}
 
 
@@ -109,22 +122,24 @@ def _beneath(found: FoundDevice) -> Stack:
     return {} if found.device.kind == "cpu" else {**found.driver, **torch_built_for()}
 
 
-def _installed(name: str) -> str | None:
-    return _looked_up(name, tuple(map(_state_of, sys.path)))
-
-
 @functools.lru_cache(maxsize=512)
-def _looked_up(name: str, _path: tuple[tuple[str, int], ...]) -> str | None:
-    """Once for each state of sys.path: an installation changes the folder that it is made in."""
+def _installed(name: str, _state: _PathState) -> str | None:
     try:
         return _header(metadata.distribution(name), "Version")
     except metadata.PackageNotFoundError:
         return None
 
 
+def _path_state() -> _PathState:
+    """What is installed is looked up once for each: an installation changes the folder that it is
+    made in.
+    """
+    return tuple(map(_state_of, sys.path))
+
+
 def _state_of(entry: str) -> tuple[str, int]:
     try:
-        return entry, Path(entry).stat().st_mtime_ns
+        return entry, os.stat(entry or os.curdir).st_mtime_ns  # noqa: PTH116  Path is as slow again
     except OSError:
         return entry, 0
 

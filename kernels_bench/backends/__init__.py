@@ -5,6 +5,7 @@ To add one, add a file with a `BACKEND`, or ship an entry point; nobody edits a 
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.metadata
 import pkgutil
@@ -66,11 +67,17 @@ def find_backend(name: str) -> Backend | Broken | None:
 
 
 def _sources() -> Iterator[_Source]:
-    for module in pkgutil.iter_modules(__path__):
-        if module.name != "base" and not module.name.startswith("_"):
-            yield _Source(module.name, _from_module(f"{__name__}.{module.name}"))
+    for name in _own_names():
+        yield _Source(name, _from_module(f"{__name__}.{name}"))
     for entry_point in importlib.metadata.entry_points(group=ENTRY_POINTS):
         yield _Source(entry_point.name, entry_point.load)
+
+
+@functools.cache
+def _own_names() -> tuple[str, ...]:
+    """The files of this folder, which a start looks through for each candidate."""
+    found = (module.name for module in pkgutil.iter_modules(__path__))
+    return tuple(name for name in found if name != "base" and not name.startswith("_"))
 
 
 def _from_module(module: str) -> Callable[[], object]:
