@@ -6,6 +6,7 @@ import ast
 from pathlib import Path
 
 import autotune
+import cache
 
 
 def test_the_list_is_sorted_and_every_name_is_there() -> None:
@@ -19,10 +20,25 @@ def test_what_is_imported_is_what_is_listed() -> None:
     imported = {
         alias.asname or alias.name
         for node in ast.walk(tree)
-        if isinstance(node, ast.ImportFrom) and node.module != "__future__"
+        if isinstance(node, ast.ImportFrom) and node.module not in ("__future__", "typing")
         for alias in node.names
     }
     assert imported == set(autotune.__all__)
+
+
+def test_what_type_checkers_see_is_what_is_imported() -> None:
+    for package in (autotune, cache):
+        tree = ast.parse(Path(package.__file__).read_text(encoding="utf-8"))
+        seen = {
+            alias.name: "." * node.level + (node.module or "")
+            for block in ast.walk(tree)
+            if isinstance(block, ast.If)
+            for node in ast.walk(block)
+            if isinstance(node, ast.ImportFrom)
+            for alias in node.names
+        }
+        late = autotune._MODULES if package is autotune else cache._LATE
+        assert {name: module.lstrip(".") for name, module in seen.items()} == late
 
 
 def test_a_documented_docstring_for_every_name() -> None:

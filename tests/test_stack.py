@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import platform
 import sys
 from pathlib import Path
@@ -97,6 +98,23 @@ def test_a_distribution_without_readable_metadata_is_not_installed(site, metadat
     assert find_stack(GPU, ["torch"]) == DRIVER
     assert full_stack(GPU) == DRIVER
     assert version_of("torch", GPU) is None
+
+
+def test_what_is_installed_meanwhile_is_found(site):
+    assert installed(["fast-kernels"]) == {}
+    install(site, "fast_kernels", "Name: fast-kernels\nVersion: 2.0\n")
+    os.utime(site, ns=(1, 1))  # however coarse the file system's clock is
+    assert installed(["fast-kernels"]) == {"fast-kernels": "2.0"}
+
+
+def test_a_compiler_is_asked_again_when_it_is_another(tmp_path, monkeypatch):
+    asked, path = tmp_path / "asked", {"PATH": str(tmp_path)}
+    compiler(tmp_path, "g++", f"echo >> {asked}; echo 13.1.0")
+    for _ in range(3):
+        assert compiler_version(path) == "13.1.0"
+    assert asked.read_text() == "\n"
+    compiler(tmp_path, "g++", "echo 14.20.0")
+    assert compiler_version(path) == "14.20.0"
 
 
 def test_one_entry_is_looked_up_by_name(site):
