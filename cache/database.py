@@ -91,7 +91,38 @@ def connect(path: Path, mode: Mode, busy_timeout_s: float) -> sqlite3.Connection
     return connection
 
 
-def mode_for_reading(path: Path) -> Mode:
+def connect_to_read(path: Path, busy_timeout_s: float) -> sqlite3.Connection:
+    """Open without a right to write, in a transaction: all that is read is of one moment.
+
+    What a killed writer left half-written SQLite undoes first, and that takes a right to write:
+    raises CacheUnreadableError where there is none.
+    """
+    try:
+        return _begun(path, _mode_for_reading(path), busy_timeout_s)
+    except sqlite3.OperationalError as error:
+        if "readonly" not in str(error):
+            raise
+    try:
+        return _begun(path, "rw", busy_timeout_s)
+    except sqlite3.OperationalError as error:
+        if "locked" in str(error):
+            raise
+        what = "a killed process left a half-written change, and undoing it needs write permission"
+        raise CacheUnreadableError(path, what) from error
+
+
+def _begun(path: Path, mode: Mode, busy_timeout_s: float) -> sqlite3.Connection:
+    connection = connect(path, mode, busy_timeout_s)
+    try:
+        connection.execute("BEGIN")
+        connection.execute("PRAGMA user_version").fetchone()  # the lock comes with the first page
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _mode_for_reading(path: Path) -> Mode:
     """Without locks where the medium itself is read-only, so that nobody can change the file: there
     a lock may be refused, and a file that was in WAL mode cannot be opened in any other way.
 

@@ -13,10 +13,9 @@ from typing import Literal, TypeAlias
 from .database import (
     SCHEMA_VERSION,
     SIDE_FILES,
-    connect,
+    connect_to_read,
     exists,
     is_writable,
-    mode_for_reading,
     schema_of,
 )
 from .errors import CacheError, CacheUnreadableError, explained
@@ -80,7 +79,7 @@ def _literal(name: str) -> str:
 def _inside(path: Path) -> Iterator[Finding]:
     with (
         explained(path, CacheUnreadableError, _BUSY_TIMEOUT_S),
-        closing(connect(path, mode_for_reading(path), _BUSY_TIMEOUT_S)) as connection,
+        closing(connect_to_read(path, _BUSY_TIMEOUT_S)) as connection,
     ):
         schema = schema_of(connection, path)
         if schema == 0:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
 from .checks import Column, RowDamagedError
-from .database import Mode, connect, exists, limit_time, mode_for_reading, schema_of, tolerant_text
-from .errors import CacheMissingError, CacheUnreadableError, CacheUnwritableError, explained
+from .database import connect_to_read, exists, limit_time, schema_of, tolerant_text
+from .errors import CacheMissingError, CacheUnreadableError, explained
 from .query import Which
 from .records import from_record, selected, width_of
 from .rows import (
@@ -200,31 +200,12 @@ def _decision(path: Path, record: _Record, schema: int, which: Which) -> StoredD
 def _read(path: Path, asked: _Asked[_T]) -> Reading[_T]:
     if not exists(path):
         return Reading()
-    try:
-        with explained(path, CacheUnreadableError, BUSY_TIMEOUT_S):
-            mode = mode_for_reading(path)
-        return _read_in_mode(mode, path, asked)
-    except CacheUnwritableError:
-        return _read_after_crash(path, asked)
-
-
-def _read_after_crash(path: Path, asked: _Asked[_T]) -> Reading[_T]:
-    """Read where a killed writer left its journal: SQLite undoes that first, and must write."""
-    try:
-        return _read_in_mode("rw", path, asked)
-    except (CacheUnwritableError, CacheUnreadableError) as error:
-        what = "a killed process left a half-written change, and undoing it needs write permission"
-        raise CacheUnreadableError(path, what) from error
-
-
-def _read_in_mode(mode: Mode, path: Path, asked: _Asked[_T]) -> Reading[_T]:
     with (
         explained(path, CacheUnreadableError, BUSY_TIMEOUT_S),
-        closing(connect(path, mode, BUSY_TIMEOUT_S)) as connection,
+        closing(connect_to_read(path, BUSY_TIMEOUT_S)) as connection,
     ):
         limit_time(connection, MOST_SECONDS)
         connection.text_factory = tolerant_text
-        connection.execute("BEGIN")  # the header and the rows are of one moment
         schema = schema_of(connection, path)
         if schema == 0:
             return Reading()

@@ -13,11 +13,12 @@ from pathlib import Path
 from .absorb import Absorber, Tally
 from .backup import beside
 from .database import connect, make_room, tolerant_text, version_of
-from .errors import NOT_OURS, CacheCorruptError, CacheUnreadableError, explained
+from .errors import NOT_OURS, CacheBusyError, CacheCorruptError, CacheUnreadableError, explained
 from .exchange import new_tables
 from .records import TABLES, Row, selected
 from .scratch import put_in_place, scratch_file
 from .sources import Read, checked_record
+from .tuning import tuners
 
 _BUSY_TIMEOUT_S = 5.0
 _CHUNK = 1024
@@ -44,6 +45,8 @@ def salvage_file(path: Path) -> Salvaged:
     another process holds it: then it stays.
     """
     make_room(path)
+    for holder in tuners(path):
+        raise CacheBusyError(path, f"in use by {holder}")
     lost = _Lost()
     with (
         explained(path, CacheUnreadableError, _BUSY_TIMEOUT_S),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from . import jsonl
 from .checks import Column, Columns, RowDamagedError
 from .conflicts import moment
-from .database import connect, exists, mode_for_reading, schema_of, tolerant_text
+from .database import connect_to_read, exists, schema_of, tolerant_text
 from .errors import CacheForeignError, CacheUnreadableError, explained
 from .query import Which
 from .records import CHECKSUM, CHECKSUM_SINCE, COLUMNS, TABLES, Row, columns_of, kinds_of, selected
@@ -118,8 +118,7 @@ def _of_lines(path: Path, lines: Iterator[tuple[int, dict[str, object]]]) -> Ite
 
 
 def _of_tables(path: Path, part: Selected | None, is_own: bool) -> Iterator[Read]:
-    with closing(connect(path, mode_for_reading(path), BUSY_TIMEOUT_S)) as connection:
-        connection.execute("BEGIN")  # all tables as they are at one moment
+    with closing(connect_to_read(path, BUSY_TIMEOUT_S)) as connection:
         schema = schema_of(connection, path)
         for kind in TABLES if schema else ():
             for number, record in enumerate(_records(connection, kind, schema, part), 1):

@@ -46,16 +46,26 @@ _WITHOUT_ROWS = (
 )
 
 
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Of the file that has the name now."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 class Store:
     """A cache file that is open for writing. Each call is one transaction: done or not at all.
 
     Belongs to the thread and the process that opened it.
     """
 
-    def __init__(self, path: Path, database: Database, busy_timeout_s: float) -> None:
+    def __init__(self, path: Path, busy_timeout_s: float) -> None:
         self.path = path
-        self._database = database
         self._busy_timeout_s = busy_timeout_s
+        self._database = self._opened()
+        self._file = _identity(path)
         self._process = os.getpid()
         self._described: dict[str, DeviceRow | ModelRow] = {}
         """What this store put, and puts again with what points at it: another process may have
@@ -64,18 +74,21 @@ class Store:
     @classmethod
     def open(cls, path: Path, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Store:
         """Open the file, or make it with its folder."""
+        return cls(path, busy_timeout_s)
+
+    def _opened(self) -> Database:
         from . import schema
 
-        make_room(path)
-        with explained(path, CacheUnwritableError, busy_timeout_s):
-            connection = connect(path, "rwc", busy_timeout_s)
+        make_room(self.path)
+        with explained(self.path, CacheUnwritableError, self._busy_timeout_s):
+            connection = connect(self.path, "rwc", self._busy_timeout_s)
             try:
-                schema.ensure(connection, path)
+                schema.ensure(connection, self.path)
                 connection.execute("PRAGMA foreign_keys = ON")
             except BaseException:
                 connection.close()
                 raise
-            return cls(path, schema.wrap(connection), busy_timeout_s)
+            return schema.wrap(connection)
 
     def close(self) -> None:
         """Close the file; the store is of no use afterwards."""
@@ -192,9 +205,12 @@ class Store:
     @contextmanager
     def _transaction(self) -> Iterator[Database]:
         if os.getpid() != self._process:
-            raise RuntimeError(
-                f"{self.path} was opened before the fork; open it again in the child"
-            )
+            raise RuntimeError(f"{self.path} was opened before the fork: open it in the child")
+        if _identity(self.path) != self._file:
+            # Repaired, restored or removed meanwhile: rows in the old file nobody would find.
+            self._database.close()
+            self._database = self._opened()
+            self._file = _identity(self.path)
         with (
             explained(self.path, CacheUnwritableError, self._busy_timeout_s),
             transaction(self._database.conn),

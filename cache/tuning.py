@@ -114,9 +114,21 @@ def hold_tuning_lock(subject: TuningSubject, patience: LockPatience) -> Iterator
 
 
 def tuners(path: Path) -> tuple[Holder, ...]:
-    """Who tunes for a cache now, as far as the notes say; the dead among them too."""
+    """Who tunes for a cache now; a note whose lock is free is of somebody who died."""
     notes = sorted(locks_folder(path).glob("*.holder"))
-    return tuple(holder for note in notes if (holder := _holder(note)) is not None)
+    held = (note for note in notes if _is_held(note.with_suffix(".lock")))
+    return tuple(holder for note in held if (holder := _holder(note)) is not None)
+
+
+def _is_held(path: Path) -> bool:
+    """Whether a process has the lock; also where this one may not try."""
+    from filelock import FileLock, Timeout
+
+    try:
+        with FileLock(path, timeout=0, thread_local=False):
+            return False
+    except (Timeout, OSError, NotImplementedError):
+        return True
 
 
 def _lock(subject: TuningSubject) -> BaseFileLock:

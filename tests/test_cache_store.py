@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import subprocess
 import sys
@@ -111,3 +112,36 @@ def test_a_file_name_that_means_memory_to_sqlite_is_a_file(
     with Store.open(Path(":memory:")) as store:
         store.put_device(DEVICE)
     assert (tmp_path / ":memory:").stat().st_size > 0
+
+
+def test_a_store_goes_on_in_the_file_that_has_its_name(store: Store, path: Path) -> None:
+    store.put_measurements([TIMED])
+    path.rename(path.with_name("restored elsewhere.db"))
+    store.put_measurements([REJECTED])
+    store.put_decision(DECISION)
+    assert store.measurements(DEVICE.key, [TIMED.spec_key]) == (REJECTED,)
+    assert [each.decision for each in list_decisions(path)] == [DECISION]
+
+
+def test_what_was_pruned_meanwhile_is_put_again_with_what_points_at_it(
+    store: Store, path: Path
+) -> None:
+    with Store.open(path) as other:
+        assert other.remove((), ()).orphans == 2
+    store.put_decision(DECISION)
+    assert [each.model for each in list_decisions(path)] == [MODEL]
+
+
+def test_a_store_is_of_no_use_after_a_fork(store: Store, path: Path) -> None:
+    child = os.fork()
+    if child == 0:
+        try:
+            store.put_measurements([TIMED])
+        except RuntimeError:
+            store.close()
+            os._exit(7)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 7
+    store.put_measurements([TIMED])
+    assert len(store.measurements(DEVICE.key, [TIMED.spec_key])) == 1

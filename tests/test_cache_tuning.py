@@ -62,7 +62,8 @@ def test_a_second_tuner_waits_and_is_told_for_whom(subject: TuningSubject) -> No
         started = time.monotonic()
         with hold_tuning_lock(subject, LockPatience(on_wait=told.append)):
             waited_s = time.monotonic() - started
-            assert [each.pid for each in tuners(subject.path)] == [os.getpid()]
+            (now,) = tuners(subject.path)
+            assert now.pid == os.getpid()
         (holder,) = told
         assert holder is not None
         assert (holder.pid, holder.what) == (other.pid, "tiny on a CPU")
@@ -90,6 +91,7 @@ def test_the_lock_of_a_dead_tuner_is_free_and_its_death_is_told(subject: TuningS
     with holding(subject, 30) as other:
         other.send_signal(signal.SIGKILL)
         other.wait()
+        assert tuners(subject.path) == ()
         patience = LockPatience(most_s=0, on_dead=dead.append)
         with hold_tuning_lock(subject, patience):
             assert [each.pid for each in dead] == [other.pid]

@@ -63,7 +63,7 @@ def _examined(layer: Layer) -> Iterator[Finding]:
     if layer.is_promised and not layer.path.exists():
         yield Finding("error", f"named by {layer.why} and not there", "mount it, or do not name it")
     for holder in tuners(layer.path):
-        yield Finding("note", f"{holder}, unless it died", "the next tuner finds out")
+        yield Finding("note", str(holder))
     try:
         stored = list_decisions(layer.path)
     except CacheError:
