@@ -40,12 +40,11 @@ class Asked:
 
 def variant_today(asked: Asked, candidate: Candidate, stack: Stack) -> Variant | str:
     """The candidate's variant as it is today, or why it cannot run."""
-    answers = _answers(asked, candidate.backend, stack)
+    answers = _answers(asked, candidate.backend, stack, only=candidate.variant)
     if isinstance(answers, Broken):
         return answers.message
     for answer in answers:
-        if answer.variant.name == candidate.variant:
-            return answer.variant if not answer.reasons else reason_texts(answer.reasons)
+        return answer.variant if not answer.reasons else reason_texts(answer.reasons)
     return "it has no such variant any more"
 
 
@@ -94,8 +93,10 @@ class _Answer:
     """Of every layer kind and phase, each once; none: it can run."""
 
 
-def _answers(asked: Asked, name: str, stack: Stack) -> tuple[_Answer, ...] | Broken:
-    """Load one backend and ask it; its variants in its own order."""
+def _answers(
+    asked: Asked, name: str, stack: Stack, only: str | None = None
+) -> tuple[_Answer, ...] | Broken:
+    """Load one backend and ask it, for all of its variants in its own order, or only for one."""
     backend = find_backend(name)
     if backend is None:
         return Broken(name, "no such backend is installed")
@@ -105,6 +106,7 @@ def _answers(asked: Asked, name: str, stack: Stack) -> tuple[_Answer, ...] | Bro
         return tuple(
             _Answer(variant, _refusals(backend, variant, asked, stack))
             for variant in _variants(backend, asked, stack)
+            if only in (None, variant.name)
         )
     except Exception as error:  # a plug-in's code: whatever it raises is its reason
         return Broken(name, f"asked, it raised {one_line(error)}")

@@ -145,8 +145,8 @@ def schema_of(connection: sqlite3.Connection, path: Path) -> int:
     version = version_of(connection, path)
     if version == 0:
         return 0
-    # SQLite reads a last page that was cut short as if it ended in zeros. Asked after the header:
-    # a file that another process makes longer meanwhile is fine.
+    # SQLite reads a last page that was cut short as if it ended in zeros. Asked after the pages: a
+    # file that another process makes longer meanwhile is fine.
     whole_bytes = _pragma(connection, "page_count") * _pragma(connection, "page_size")
     if path.stat().st_size < whole_bytes and not _is_wal(connection):
         raise CacheCorruptError(path, "the file was cut short")
