@@ -62,7 +62,7 @@ def _whole_record(stored: StoredDecision, question: str) -> Record | str | None:
         return None
     specs = spec_keys_of(stored.model.fingerprint)
     try:
-        found = read_measurements(stored.file, stored.device.key, specs)
+        found = read_measurements(stored.file, stored.device.key, specs, is_ours=stored.is_ours)
     except CacheError as error:
         return str(error)
     if found.damaged:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from autotune import records
-from autotune._store import MeasurementRow, StoredDecision, decision_measurements
+from autotune._store import MeasurementRow, StoredDecision, read_measurements
 from autotune.costs import Evidence, costs_of
 from autotune.criteria import Criteria
 from autotune.decision import Decision
@@ -113,7 +113,7 @@ def record_of(stored: StoredDecision, question: str | None = None) -> Record | N
     if decision is None:
         return None
     specs = spec_keys_of(stored.model.fingerprint)
-    rows = decision_measurements(stored.file, stored.device.key, specs)
+    rows = read_measurements(stored.file, stored.device.key, specs, is_ours=stored.is_ours).rows
     return record_with(stored, decision, rows, question)
 
 

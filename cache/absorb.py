@@ -241,9 +241,10 @@ def _weight(kind: type[Row], values: Sequence[Column]) -> Weight:
     named = dict(zip(_weighed(kind), values, strict=True))
     samples, bound = named.get("samples"), named.get("bound")
     return Weight(
-        created_at=str(named.get("created_at", "")),
-        samples=None if samples is None else int(samples),
-        bound=None if bound is None else float(bound),
+        created_at=str(named.get("created_at")),
+        # A row that is there may be damaged: what is no number counts for nothing.
+        samples=samples if isinstance(samples, int) else None,
+        bound=bound if isinstance(bound, float) else None,
     )
 
 

@@ -6,7 +6,7 @@ from contextlib import closing
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
-from .database import connect
+from .database import connect, connect_to_read
 from .errors import CacheUnwritableError, explained
 from .scratch import scratch_file
 
@@ -33,7 +33,7 @@ def copy_cache(path: Path, copy: Path) -> None:
     """What is committed, whoever writes meanwhile."""
     with (
         explained(copy, CacheUnwritableError, _BUSY_TIMEOUT_S),
-        closing(connect(path, "ro", _BUSY_TIMEOUT_S)) as source,
+        closing(connect_to_read(path, _BUSY_TIMEOUT_S)) as source,
         closing(connect(copy, "rwc", _BUSY_TIMEOUT_S)) as target,
     ):
         source.backup(target)

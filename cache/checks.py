@@ -23,6 +23,9 @@ _MOST_INTEGER = 2**63
 _MOST_SHAPES = 1000
 """That are remembered. Ours have a dozen; a hostile file may have a new one in every row."""
 
+MOST_ROW_CHARACTERS = 4 * MOST_CHARACTERS
+"""In all columns of a row."""
+
 # Codes that move a terminal's cursor, end a line, or turn the direction of what follows: a row is
 # printed as it stands, and in JSON Lines it is one line. Lone surrogates cannot be printed at all.
 _UNPRINTABLE = re.compile(
@@ -108,6 +111,8 @@ class Columns:
     def _check(self, values: Sequence[object], shape: _Shape) -> None:
         texts: list[str] = [values[place] for place in shape.texts]  # type: ignore[misc]
         together = "".join(texts)
+        if len(together) > MOST_ROW_CHARACTERS:
+            raise RowDamagedError("row", f"has {len(together)} characters of text")
         if len(together) > MOST_CHARACTERS or not together.isprintable():
             for place, text in zip(shape.texts, texts, strict=True):
                 _check_text(self._names[place], text)
@@ -162,16 +167,17 @@ class Columns:
         return _Shape(
             texts=tuple(place for place in given if types[place] is str),
             numbers=numbers,
-            limits=tuple((place, *self._limits(self._names[place])) for place in numbers),
+            limits=tuple((place, *self._limits(place, types[place])) for place in numbers),
             truths=tuple(place for place in numbers if kinds[place].is_truth),
             names=",".join(self._names[place] for place in given).encode(),
             packing=Struct(f"<{packing}"),
         )
 
-    def _limits(self, name: str) -> tuple[float, float]:
-        if self._kinds[name].is_real:
-            return self._least.get(name, -sys.float_info.max), math.inf
-        return self._least.get(name, -_MOST_INTEGER), _MOST_INTEGER
+    def _limits(self, place: int, found: type) -> tuple[float, float]:
+        least = self._least.get(self._names[place])
+        if found is float:
+            return -sys.float_info.max if least is None else least, math.inf
+        return -_MOST_INTEGER if least is None else least, _MOST_INTEGER
 
 
 def _check_text(column: str, text: str) -> None:

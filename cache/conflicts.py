@@ -25,7 +25,7 @@ class Weight:
 
 def is_preferred(theirs: Weight, ours: Weight, prefer: Prefer) -> bool:
     """Whether what comes replaces what is there."""
-    later = moment(theirs.created_at) > moment(ours.created_at)
+    later = _age(theirs) > _age(ours)
     if prefer != "samples":
         return later
     mine, other = _certainty(ours), _certainty(theirs)
@@ -35,6 +35,14 @@ def is_preferred(theirs: Weight, ours: Weight, prefer: Prefer) -> bool:
 def _certainty(weight: Weight) -> tuple[float, float]:
     samples = float(weight.samples or 0)
     return samples, -1.0 if weight.bound is None else 1 / (1 + weight.bound)
+
+
+def _age(weight: Weight) -> datetime:
+    """A row whose time cannot be read is the oldest."""
+    try:
+        return moment(weight.created_at)
+    except ValueError:
+        return datetime.min.replace(tzinfo=timezone.utc)
 
 
 def moment(text: str) -> datetime:

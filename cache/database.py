@@ -38,8 +38,9 @@ SIDE_FILES = ("-journal", "-wal")
 
 _OUR_TABLES = """
 SELECT name, type, rootpage, sql FROM sqlite_master
-WHERE name IN ('devices', 'models', 'measurements', 'decisions')
+WHERE lower(name) IN ('devices', 'models', 'measurements', 'decisions')
 """
+"""Of whatever case, as SQLite looks names up."""
 _COMPUTES = re.compile(r"\bAS\b", re.IGNORECASE)
 """Stands in the text of every generated column, and in none of ours."""
 
@@ -91,17 +92,22 @@ def connect(path: Path, mode: Mode, busy_timeout_s: float) -> sqlite3.Connection
     return connection
 
 
-def connect_to_read(path: Path, busy_timeout_s: float) -> sqlite3.Connection:
+def connect_to_read(
+    path: Path, busy_timeout_s: float, *, is_ours: bool = True
+) -> sqlite3.Connection:
     """Open without a right to write, in a transaction: all that is read is of one moment.
 
     What a killed writer left half-written SQLite undoes first, and that takes a right to write:
-    raises CacheUnreadableError where there is none.
+    raises CacheUnreadableError where there is none, as in a file that is not `is_ours`.
     """
     try:
-        return _begun(path, _mode_for_reading(path), busy_timeout_s)
+        return _begun(path, _mode_for_reading(path, is_ours), busy_timeout_s)
     except sqlite3.OperationalError as error:
         if "readonly" not in str(error):
             raise
+        if not is_ours:
+            what = "a killed process left a half-written change, and this file is never written"
+            raise CacheUnreadableError(path, what) from error
     try:
         return _begun(path, "rw", busy_timeout_s)
     except sqlite3.OperationalError as error:
@@ -122,20 +128,27 @@ def _begun(path: Path, mode: Mode, busy_timeout_s: float) -> sqlite3.Connection:
     return connection
 
 
-def _mode_for_reading(path: Path) -> Mode:
+def _mode_for_reading(path: Path, is_ours: bool) -> Mode:
     """Without locks where the medium itself is read-only, so that nobody can change the file: there
-    a lock may be refused, and a file that was in WAL mode cannot be opened in any other way.
-
-    A file that is merely read-only for this user may well be written by another.
+    a lock may be refused. And of a file in WAL mode where nothing may be written beside it, since
+    SQLite would. A file that is merely read-only for this user may well be written by another.
     """
-    if not os.statvfs(path).f_flag & os.ST_RDONLY:
+    is_medium_ours = not os.statvfs(path).f_flag & os.ST_RDONLY
+    is_beside = is_medium_ours and is_ours and is_writable(path.parent)
+    if is_medium_ours and (is_beside or not _is_in_wal_mode(path)):
         return "ro"
     for suffix in SIDE_FILES:
         side = path.with_name(path.name + suffix)
         if side.exists() and side.stat().st_size > 0:
-            what = f"{side.name} beside it holds a change that cannot be finished on a read-only"
-            raise CacheUnreadableError(path, f"{what} medium")
+            what = f"{side.name} beside it holds a change, and nothing may be written there"
+            raise CacheUnreadableError(path, what)
     return "immutable"
+
+
+def _is_in_wal_mode(path: Path) -> bool:
+    """By the file's header, without SQLite: https://sqlite.org/fileformat2.html, offset 18."""
+    with path.open("rb") as file:
+        return file.read(20)[18:] == b"\2\2"
 
 
 def schema_of(connection: sqlite3.Connection, path: Path) -> int:
@@ -179,7 +192,9 @@ def _is_plain(kind: object, rootpage: object, sql: object) -> bool:
     """A view, a virtual table or a generated column under one of our names would compute what it
     likes while it is read.
     """
-    return kind == "table" and rootpage != 0 and not _COMPUTES.search(str(sql))
+    text = str(sql)
+    is_table = kind == "table" and rootpage != 0 and text.startswith("CREATE TABLE ")
+    return is_table and not _COMPUTES.search(text)
 
 
 def _pragma(connection: sqlite3.Connection, name: str) -> int:

@@ -38,14 +38,14 @@ class Finding:
     remedy: str = ""
 
 
-def examine(path: Path) -> Iterator[Finding]:
+def examine(path: Path, *, is_ours: bool = True) -> Iterator[Finding]:
     """Everything about one file, the worst not first: in the order in which it is looked for."""
     try:
         if not exists(path):
             yield Finding("note", "not there: it is empty, and the first tuning makes it")
             return
         yield from _about_places(path)
-        yield from _inside(path)
+        yield from _inside(path, is_ours)
     except CacheError as error:
         yield Finding("error", error.what, error.remedy)
 
@@ -76,10 +76,10 @@ def _literal(name: str) -> str:
     return "".join(f"[{c}]" if c in "*?[" else c for c in name)
 
 
-def _inside(path: Path) -> Iterator[Finding]:
+def _inside(path: Path, is_ours: bool) -> Iterator[Finding]:
     with (
         explained(path, CacheUnreadableError, _BUSY_TIMEOUT_S),
-        closing(connect_to_read(path, _BUSY_TIMEOUT_S)) as connection,
+        closing(connect_to_read(path, _BUSY_TIMEOUT_S, is_ours=is_ours)) as connection,
     ):
         schema = schema_of(connection, path)
         if schema == 0:
@@ -96,7 +96,7 @@ def _inside(path: Path) -> Iterator[Finding]:
         if is_whole:
             yield from _about_pointers(connection)
             yield from _about_orphans(connection)
-    yield from _about_rows(path)
+    yield from _about_rows(path, is_ours)
 
 
 def _about_journal(connection: sqlite3.Connection) -> Iterator[Finding]:
@@ -137,8 +137,9 @@ _ORPHANS = {
 }
 
 
-def _about_rows(path: Path) -> Iterator[Finding]:
-    refused = [each for each in read_source(path, is_own=True) if isinstance(each, Refused)]
+def _about_rows(path: Path, is_ours: bool) -> Iterator[Finding]:
+    rows = read_source(path, is_own=True, is_ours=is_ours)
+    refused = [each for each in rows if isinstance(each, Refused)]
     for each in refused[:_MOST_LINES]:
         what = f"{each.where}: {each.why}: changed by another tool, or damaged; no start takes it"
         yield Finding("error", what, "`autotune cache doctor --repair` leaves it out")

@@ -17,7 +17,7 @@ from .conflicts import Prefer
 from .database import SIDE_FILES, connect, exists, make_room, transaction
 from .errors import CacheUnwritableError, explained
 from .records import TABLES, columns_of
-from .scratch import put_in_place, scratch_file
+from .scratch import put_in_new_place, put_in_place, scratch_file
 from .sources import Read, Refused, Selected, Taken, read_source
 
 if TYPE_CHECKING:
@@ -62,21 +62,23 @@ def export_cache(
     Damaged rows are left out and told. Raises CacheError; a target that is there stays as it is
     unless forced, and then too until the new one is whole.
     """
-    rows = read_source(source, part, is_own=True)
-    if target.suffix == ".jsonl":
-        with _new_file(target, is_forced) as scratch:
-            return Absorbed(source, _write_lines(scratch, rows))
-    with _new_cache(target, is_forced) as connection:
-        return Absorbed(source, Absorber(connection, "newest", is_new=True).absorb(rows))
+    with closing(read_source(source, part, is_own=True)) as rows:
+        if target.suffix == ".jsonl":
+            with _new_file(target, is_forced) as scratch:
+                return Absorbed(source, _write_lines(scratch, rows))
+        with _new_cache(target, is_forced) as connection:
+            return Absorbed(source, Absorber(connection, "newest", is_new=True).absorb(rows))
 
 
 def import_rows(source: Path, target: Path, policy: Policy, is_rehearsal: bool = False) -> Merged:
     """Take the rows of a file into a cache, all that may be taken or, on an error, none; in a
     rehearsal into a copy of it that is thrown away.
     """
-    if not is_rehearsal:
+    if not is_rehearsal and exists(target):
         with _opened(target) as connection, transaction(connection):
             return _absorb([source], connection, policy, is_new=False)
+    if not is_rehearsal:
+        return merge_files([source], target, policy)
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / target.name
         if exists(target):
@@ -96,11 +98,15 @@ def _absorb(
     sources: Sequence[Path], connection: sqlite3.Connection, policy: Policy, *, is_new: bool
 ) -> Merged:
     absorber = Absorber(connection, policy.prefer, is_new)
-    files = tuple(Absorbed(path, absorber.absorb(read_source(path))) for path in sources)
+    files = []
+    for path in sources:
+        # Closed at once: an error that is still looked at would hold its lock.
+        with closing(read_source(path)) as rows:
+            files.append(Absorbed(path, absorber.absorb(rows)))
     dropped = 0
     if policy.prefer == "driver" and policy.drivers:
         dropped = _drop_other_drivers(connection, policy.drivers)
-    return Merged(files, dropped)
+    return Merged(tuple(files), dropped)
 
 
 def _drop_other_drivers(connection: sqlite3.Connection, drivers: Mapping[str, str]) -> int:
@@ -109,8 +115,10 @@ def _drop_other_drivers(connection: sqlite3.Connection, drivers: Mapping[str, st
     rows = connection.execute("SELECT id, device_key, question, versions FROM decisions")
     for row_id, device_key, question, text in rows:
         try:
-            versions = dict(json.loads(text))
-        except (ValueError, TypeError):
+            versions = json.loads(text)
+        except (ValueError, RecursionError):
+            continue
+        if not isinstance(versions, dict):
             continue
         rest = {name: version for name, version in versions.items() if name not in drivers}
         key = device_key, question, json.dumps(rest, sort_keys=True)
@@ -190,7 +198,10 @@ def _new_file(path: Path, is_forced: bool) -> Iterator[Path]:
             raise CacheUnwritableError(path, what, "name another file, or remove both")
     with explained(path, CacheUnwritableError, BUSY_TIMEOUT_S), scratch_file(path) as scratch:
         yield scratch
-        put_in_place(scratch, path)
+        if is_forced:
+            put_in_place(scratch, path)
+        else:
+            put_in_new_place(scratch, path)
 
 
 def _write_lines(path: Path, rows: Iterator[Read]) -> Tally:

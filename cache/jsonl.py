@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import IO, TYPE_CHECKING
 
-from .checks import Column, RowDamagedError
+from .checks import MOST_ROW_CHARACTERS, Column, RowDamagedError
 from .database import SCHEMA_VERSION
 from .errors import CacheForeignError
 from .records import TABLES, Row, columns_of
@@ -22,8 +22,8 @@ FORMAT = "attn-autotune cache"
 _TABLE = "table"
 _KINDS: Mapping[str, type[Row]] = {table.name: kind for kind, table in TABLES.items()}
 
-MOST_LINE_BYTES = 1 << 22
-"""Of one row: sixteen columns of the longest text that one may hold."""
+MOST_LINE_BYTES = 8 * MOST_ROW_CHARACTERS
+"""A character takes four bytes, or two where it is escaped; the rest is for names and numbers."""
 
 
 def header_line() -> str:
@@ -52,7 +52,7 @@ def read_lines(file: IO[bytes], path: Path) -> Iterator[tuple[int, dict[str, obj
         raise CacheForeignError(path, f"its first line does not say {FORMAT!r}")
     schema = header.get("schema")
     if type(schema) is not int or not 1 <= schema <= SCHEMA_VERSION:
-        what = f"schema {schema!r}, and this version knows 1 to {SCHEMA_VERSION}"
+        what = f"schema {schema!r:.40}, and this version knows 1 to {SCHEMA_VERSION}"
         raise CacheForeignError(path, what, "upgrade attn-autotune")
     number = 1
     while line := file.readline(MOST_LINE_BYTES + 1):
@@ -70,7 +70,8 @@ def kind_and_values(fields: Mapping[str, object]) -> tuple[type[Row], tuple[obje
         raise RowDamagedError(_TABLE, "is none of " + ", ".join(_KINDS))
     columns = columns_of(kind)
     if unknown := sorted(fields.keys() - {_TABLE, *columns}):
-        raise RowDamagedError(unknown[0][:40], "is no column of " + TABLES[kind].name)
+        name = unknown[0] if unknown[0].isprintable() else repr(unknown[0])
+        raise RowDamagedError(name[:40], "is no column of " + TABLES[kind].name)
     return kind, tuple(map(fields.get, columns))
 
 

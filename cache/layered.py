@@ -49,7 +49,7 @@ def _read(layer: Layer, which: Which) -> Reading[StoredDecision]:
     if layer.is_promised and not exists(layer.path):
         remedy = f"mount it, or take it out of {layer.why}"
         raise CacheUnreadableError(layer.path, "not there", remedy)
-    return read_decisions(layer.path, which)
+    return read_decisions(layer.path, which, is_ours=layer.is_written)
 
 
 def _damage_text(path: Path, damaged: tuple[str, ...]) -> str:

@@ -40,6 +40,11 @@ class Layer:
         return self.name if self.number == 1 else f"{self.name}{self.number}"
 
     @property
+    def is_written(self) -> bool:
+        """Whether anything is stored there; nothing else is touched, and nothing beside it."""
+        return self.name == "user"
+
+    @property
     def is_promised(self) -> bool:
         """Whether somebody said that it is there; a user's own file is made by the first tuning."""
         return self.name == "fleet"
@@ -79,7 +84,7 @@ def find_layers(explicit: Path | str | None, environ: Mapping[str, str]) -> Laye
     }
     seen = {own.path}
     files = []
-    for name in _order(environ.get(ORDER_VARIABLE, "")):
+    for name in _order(environ.get(ORDER_VARIABLE, ""), own.path):
         for each in found[name]:
             if name == "user" or each.path not in seen:
                 files.append(each)
@@ -87,7 +92,7 @@ def find_layers(explicit: Path | str | None, environ: Mapping[str, str]) -> Laye
     return Layers(tuple(files))
 
 
-def _order(text: str) -> tuple[LayerName, ...]:
+def _order(text: str, own: Path) -> tuple[LayerName, ...]:
     """Those that are named come first; the others follow as they always stand."""
     named: list[LayerName] = []
     for word in filter(None, map(str.strip, text.split(","))):
@@ -95,7 +100,7 @@ def _order(text: str) -> tuple[LayerName, ...]:
         if not known:
             what = f"{ORDER_VARIABLE} names {word!r}"
             remedy = f"name some of {', '.join(_NAMES)} once, with commas between: fleet,user"
-            raise CacheLocationError(Path(word), what, remedy)
+            raise CacheLocationError(own, what, remedy)
         named += known
     return (*named, *(name for name in _NAMES if name not in named))
 

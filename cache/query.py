@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
@@ -45,12 +46,12 @@ class Which:
     @property
     def values(self) -> list[str | int]:
         """For the marks of `page` and `where`, in their order."""
-        return [value for _, wanted in self._wanted() for value in wanted]
+        return [value for _, wanted in self._wanted() for value in _values(wanted)]
 
     @property
     def where(self) -> str:
         """A WHERE, or nothing."""
-        terms = [f"{column} IN ({_marks(wanted)})" for column, wanted in self._wanted()]
+        terms = [f"{column} IN ({_set(wanted)})" for column, wanted in self._wanted()]
         return f"WHERE {' AND '.join(terms)}" if terms else ""
 
     @property
@@ -81,5 +82,15 @@ class Which:
         return ((column, wanted) for column, wanted in fields if wanted)
 
 
-def _marks(values: tuple[object, ...]) -> str:
-    return ", ".join("?" * len(values))
+_MOST_MARKS = 500
+"""In a statement. SQLite before 3.32 takes 999."""
+
+
+def _set(wanted: tuple[str, ...] | tuple[int, ...]) -> str:
+    if len(wanted) > _MOST_MARKS:
+        return "SELECT value FROM json_each(?)"
+    return ", ".join("?" * len(wanted))
+
+
+def _values(wanted: tuple[str, ...] | tuple[int, ...]) -> Sequence[str | int]:
+    return wanted if len(wanted) <= _MOST_MARKS else (json.dumps(wanted),)

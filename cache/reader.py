@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
 from .checks import Column, RowDamagedError
@@ -60,12 +60,14 @@ class _Asked(Generic[_T]):
     """The table, for people."""
 
 
-def read_decisions(path: Path, which: Which) -> Reading[StoredDecision]:
-    """The decisions that fit, in the order asked for."""
-    return _read(path, _decisions(path, which))
+def read_decisions(path: Path, which: Which, *, is_ours: bool = True) -> Reading[StoredDecision]:
+    """The decisions that fit, in the order asked for; of a file that is not ours without writing
+    even what a killed writer left undone.
+    """
+    return _read(path, _decisions(path, which, is_ours), is_ours)
 
 
-def _decisions(path: Path, which: Which) -> _Asked[StoredDecision]:
+def _decisions(path: Path, which: Which, is_ours: bool = True) -> _Asked[StoredDecision]:
     joined = """FROM decisions JOIN devices ON devices.key = decisions.device_key
         JOIN models ON models.fingerprint = decisions.model_fingerprint"""
 
@@ -81,13 +83,13 @@ def _decisions(path: Path, which: Which) -> _Asked[StoredDecision]:
             WHERE decisions.id IN ({page}) ORDER BY {which.order}"""
 
     def row(record: _Record, schema: int) -> StoredDecision:
-        return _decision(path, record, schema, which)
+        return replace(_decision(path, record, schema, which), is_ours=is_ours)
 
     return _Asked(statement, which.values, row, "decisions")
 
 
 def read_measurements(
-    path: Path, device_key: str, spec_keys: Collection[str]
+    path: Path, device_key: str, spec_keys: Collection[str], *, is_ours: bool = True
 ) -> Reading[MeasurementRow]:
     """The evidence for some kinds of layer on a device, in the order it was first stored."""
     marks = ", ".join("?" * len(spec_keys))
@@ -104,10 +106,11 @@ def read_measurements(
             raise RowDamagedError("spec_key", "is not the one that the index has")
         return found
 
-    return _read(path, _Asked(statement, [device_key, *spec_keys], row, "measurements"))
+    asked = _Asked(statement, [device_key, *spec_keys], row, "measurements")
+    return _read(path, asked, is_ours)
 
 
-def list_devices(path: Path) -> tuple[DeviceRow, ...]:
+def list_devices(path: Path, *, is_ours: bool = True) -> tuple[DeviceRow, ...]:
     """All devices, as they were first stored."""
 
     def statement(schema: int) -> str:
@@ -116,7 +119,7 @@ def list_devices(path: Path) -> tuple[DeviceRow, ...]:
     def row(record: _Record, schema: int) -> DeviceRow:
         return from_record(DeviceRow, record[1:], schema)
 
-    return _read(path, _Asked(statement, [], row, "devices")).rows
+    return _read(path, _Asked(statement, [], row, "devices"), is_ours).rows
 
 
 def group_evidence(path: Path) -> tuple[EvidenceGroup, ...]:
@@ -126,19 +129,21 @@ def group_evidence(path: Path) -> tuple[EvidenceGroup, ...]:
 
     def row(record: _Record, _: int) -> EvidenceGroup:
         device_key, spec_key, versions, method, count, newest_at = record
+        if not isinstance(method, int) or not isinstance(count, int):
+            raise RowDamagedError("method", "is no number")
         return EvidenceGroup(
             device_key=str(device_key),
             spec_key=str(spec_key),
             versions=str(versions),
-            method=int(method or 0),
-            count=int(count or 0),
+            method=method,
+            count=count,
             newest_at=str(newest_at),
         )
 
     return _read(path, _Asked(lambda _: grouped, [], row, "measurements")).rows
 
 
-def count_decisions(path: Path, which: Which) -> int:
+def count_decisions(path: Path, which: Which, *, is_ours: bool = True) -> int:
     """How many there are, whatever page of them is asked for."""
     counted = f"""SELECT count(*) FROM decisions
         JOIN devices ON devices.key = decisions.device_key
@@ -147,7 +152,8 @@ def count_decisions(path: Path, which: Which) -> int:
     def row(record: _Record, _: int) -> int:
         return int(record[0] or 0)
 
-    return sum(_read(path, _Asked(lambda _: counted, which.values, row, "decisions")).rows)
+    asked = _Asked(lambda _: counted, which.values, row, "decisions")
+    return sum(_read(path, asked, is_ours).rows)
 
 
 def find_decisions(path: Path, question: str) -> tuple[StoredDecision, ...]:
@@ -160,9 +166,9 @@ def list_decisions(path: Path, which: Which | None = None) -> tuple[StoredDecisi
     return read_decisions(path, which or Which()).rows
 
 
-def show_decision(path: Path, decision_id: int) -> StoredDecision:
+def show_decision(path: Path, decision_id: int, *, is_ours: bool = True) -> StoredDecision:
     """One answer by its id; raises CacheMissingError."""
-    found = read_decisions(path, Which(ids=(decision_id,)))
+    found = read_decisions(path, Which(ids=(decision_id,)), is_ours=is_ours)
     if not found.rows:
         damaged = f": {found.damaged[0]}" if found.damaged else ""
         raise CacheMissingError(path, f"no decision {decision_id}{damaged}")
@@ -197,12 +203,12 @@ def _decision(path: Path, record: _Record, schema: int, which: Which) -> StoredD
     return stored
 
 
-def _read(path: Path, asked: _Asked[_T]) -> Reading[_T]:
+def _read(path: Path, asked: _Asked[_T], is_ours: bool = True) -> Reading[_T]:
     if not exists(path):
         return Reading()
     with (
         explained(path, CacheUnreadableError, BUSY_TIMEOUT_S),
-        closing(connect_to_read(path, BUSY_TIMEOUT_S)) as connection,
+        closing(connect_to_read(path, BUSY_TIMEOUT_S, is_ours=is_ours)) as connection,
     ):
         limit_time(connection, MOST_SECONDS)
         connection.text_factory = tolerant_text
@@ -219,5 +225,5 @@ def _sorted_out(records: Iterable[_Record], schema: int, asked: _Asked[_T]) -> R
         try:
             rows.append(asked.row(record, schema))
         except RowDamagedError as error:
-            damaged.append(f"{asked.what} {record[0]!r}: {error}")
+            damaged.append(f"{asked.what} {record[0]!r:.40}: {error}")
     return Reading(tuple(rows), tuple(damaged))

@@ -177,3 +177,5 @@ class StoredDecision:
     device: DeviceRow
     model: ModelRow
     file: Path
+    is_ours: bool = True
+    """Whether the file may be written, if only to undo what a killed writer left."""

@@ -23,6 +23,16 @@ def scratch_file(final: Path) -> Iterator[Path]:
 
 def put_in_place(scratch: Path, final: Path) -> None:
     """Give a whole file its name, whatever has it, once it is on the disk."""
-    with scratch.open("rb+") as file:
-        os.fsync(file.fileno())
+    _sync(scratch)
     scratch.replace(final)
+
+
+def put_in_new_place(scratch: Path, final: Path) -> None:
+    """As `put_in_place`; raises FileExistsError where another process was faster."""
+    _sync(scratch)
+    os.link(scratch, final)
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
@@ -87,10 +87,11 @@ class Selected:
 
 
 def read_source(
-    path: Path, part: Selected | None = None, *, is_own: bool = False
-) -> Iterator[Read]:
+    path: Path, part: Selected | None = None, *, is_own: bool = False, is_ours: bool = True
+) -> Generator[Read, None, None]:
     """All rows of a cache or of JSON Lines, or a part of a cache; each after those that it points
-    at. Of a file of one's own any row is taken that is as it was put. Raises CacheError for a file
+    at. Of a cache of one's own any row is taken that is as it was put; only a file that is ours is
+    written, to undo what a killed writer left. Raises CacheError for a file
     that is neither, or damaged.
     """
     if not exists(path):
@@ -103,7 +104,8 @@ def read_source(
                 file.seek(0)
                 yield from _of_lines(path, jsonl.read_lines(file, path))
                 return
-        yield from _of_tables(path, part, is_own)
+        with closing(connect_to_read(path, BUSY_TIMEOUT_S, is_ours=is_ours)) as connection:
+            yield from _of_tables(path, connection, part, is_own)
 
 
 def _of_lines(path: Path, lines: Iterator[tuple[int, dict[str, object]]]) -> Iterator[Read]:
@@ -117,14 +119,15 @@ def _of_lines(path: Path, lines: Iterator[tuple[int, dict[str, object]]]) -> Ite
             yield Refused(f"line {number}", str(error))
 
 
-def _of_tables(path: Path, part: Selected | None, is_own: bool) -> Iterator[Read]:
-    with closing(connect_to_read(path, BUSY_TIMEOUT_S)) as connection:
-        schema = schema_of(connection, path)
-        for kind in TABLES if schema else ():
-            for number, record in enumerate(_records(connection, kind, schema, part), 1):
-                if number > MOST_ROWS:
-                    raise CacheForeignError(path, f"more than {MOST_ROWS} rows")
-                yield checked_record(kind, record, schema, is_own=is_own)
+def _of_tables(
+    path: Path, connection: sqlite3.Connection, part: Selected | None, is_own: bool
+) -> Iterator[Read]:
+    schema = schema_of(connection, path)
+    for kind in TABLES if schema else ():
+        for number, record in enumerate(_records(connection, kind, schema, part), 1):
+            if number > MOST_ROWS:
+                raise CacheForeignError(path, f"more than {MOST_ROWS} rows")
+            yield checked_record(kind, record, schema, is_own=is_own)
 
 
 def checked_record(kind: type[Row], record: Sequence[object], schema: int, *, is_own: bool) -> Read:
@@ -135,7 +138,7 @@ def checked_record(kind: type[Row], record: Sequence[object], schema: int, *, is
         if schema >= CHECKSUM_SINCE and checksum != taken.checksum:
             raise RowDamagedError(CHECKSUM, "does not fit what the row holds")
     except RowDamagedError as error:
-        return Refused(f"{TABLES[kind].name} {row_id!r}", str(error))
+        return Refused(f"{TABLES[kind].name} {row_id!r:.40}", str(error))
     return taken
 
 
@@ -154,14 +157,18 @@ def _all_records(
     values: Sequence[Column],
 ) -> Iterator[tuple[object, ...]]:
     """In the order of their ids. Text that is no UTF-8 costs its row, and from there on time."""
-    table, last = TABLES[kind].name, -(1 << 63)
-    sql = f"""SELECT {table}.id, {selected(kind, schema)} FROM {table}
-        WHERE {where} AND id > ? ORDER BY id"""
+    # By SQLite's own number of a row, which is ours too: another's `id` may be anything.
+    table, first = TABLES[kind].name, -(1 << 63)
+    sql = f"""SELECT rowid, {selected(kind, schema)} FROM {table}
+        WHERE {where} AND rowid >= ? ORDER BY rowid"""
     connection.text_factory = str
     while True:
         try:
-            for record in connection.execute(sql, [*values, last]):
-                last = record[0]
+            for record in connection.execute(sql, [*values, first]):
+                # Damaged pages lead to the same rows again and again.
+                if type(record[0]) is not int or not first <= record[0] < (1 << 63) - 1:
+                    raise sqlite3.DatabaseError("database disk image is malformed")
+                first = record[0] + 1
                 yield record
         except sqlite3.OperationalError as error:
             if connection.text_factory is not str or "decode" not in str(error):

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import pytest
 from cache_examples import DECISION, DEVICE, MODEL, REJECTED, TIMED, tamper
@@ -32,9 +32,7 @@ from cache import (
     merge_files,
     read_layers,
     reader,
-    sources,
 )
-from cache.database import Mode
 from cache.jsonl import FORMAT, MOST_LINE_BYTES, header_line
 from cache.query import Which
 from cache.records import TABLES, Row, columns_of, to_record
@@ -58,12 +56,14 @@ TAKES = pytest.mark.parametrize("take", [import_rows, into_new], ids=["import", 
 def _endless_statements_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a test fails where it would hang."""
 
-    def connect(path: Path, mode: Mode, busy_timeout_s: float) -> sqlite3.Connection:
-        connection = database.connect(path, mode, busy_timeout_s)
+    plain = sqlite3.connect
+
+    def connect(*arguments: Any, **named: Any) -> sqlite3.Connection:
+        connection = plain(*arguments, **named)
         database.limit_time(connection, MOST_S)
         return connection
 
-    monkeypatch.setattr(sources, "connect", connect)
+    monkeypatch.setattr(sqlite3, "connect", connect)
     monkeypatch.setattr(reader, "MOST_SECONDS", MOST_S)
 
 
@@ -381,19 +381,51 @@ def test_of_a_strange_file_every_row_is_taken_or_told(
     hostile: Path, target: Path, take: Take, spoil: Spoil
 ) -> None:
     spoilt(spoil, hostile)
-    try:
+    with suppress(CacheError):
         merged = taken(take, hostile, target)
-    except CacheError as error:
-        assert str(error).isprintable()
-        return
-    assert sum(merged.files[0].tally.fates.values()) == 5
-    assert refusals(merged) == []
+        assert sum(merged.files[0].tally.fates.values()) == 5
+        assert refusals(merged) == []
 
 
 @pytest.mark.parametrize("spoil", STRANGE.values(), ids=STRANGE)
 def test_a_strange_layer_is_read_or_left_out(hostile: Path, spoil: Spoil) -> None:
     spoilt(spoil, hostile)
     read_as_layer(hostile)
+
+
+def interior_page(child: int, count: int, size: int) -> bytes:
+    """Of a table: every pointer leads to the same page."""
+    cell = child.to_bytes(4, "big") + b"\x7f"
+    start = size - count * len(cell)
+    head = b"\x05\0\0" + count.to_bytes(2, "big") + start.to_bytes(2, "big") + b"\0"
+    places = [place.to_bytes(2, "big") for place in range(start, size, len(cell))]
+    page = head + child.to_bytes(4, "big") + b"".join(places)
+    return page + bytes(start - len(page)) + cell * count
+
+
+def multiply_rows(path: Path, table: str) -> None:
+    """400 times 400 times 400 times 400 times the rows, in four more pages."""
+    with closing(sqlite3.connect(path)) as connection:
+        sql = "SELECT rootpage FROM sqlite_master WHERE name = ?"
+        (root,) = connection.execute(sql, [table]).fetchone()
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+    whole = bytearray(path.read_bytes())
+    whole += whole[(root - 1) * size : root * size]
+    for _ in range(3):
+        whole += interior_page(len(whole) // size, 400, size)
+    whole[(root - 1) * size : root * size] = interior_page(len(whole) // size, 400, size)
+    whole[28:32] = (len(whole) // size).to_bytes(4, "big")
+    path.write_bytes(whole)
+
+
+@TAKES
+@pytest.mark.parametrize("table", ["devices", "measurements"])
+def test_pages_that_lead_to_the_same_rows_again_and_again(
+    hostile: Path, target: Path, take: Take, table: str
+) -> None:
+    multiply_rows(hostile, table)
+    with suppress(CacheError):
+        taken(take, hostile, target)
 
 
 @TAKES
@@ -432,7 +464,6 @@ MEASURED: dict[str, tuple[str, str]] = {
     "backend = x'746f726368'": ("backend", "holds a bytes"),
     "backend = '../../x'": ("backend", "is no name"),
     "backend = '/etc/passwd'": ("backend", "is no name"),
-    "backend = '..'": ("backend", "is no name"),
     "backend = ''": ("backend", "is no name"),
     "backend = 'torch sdpa'": ("backend", "is no name"),
     "backend = 'a' || char(8207)": ("backend", "is no name"),
@@ -647,7 +678,7 @@ BAD_LINES: dict[str, tuple[str | bytes, str]] = {
     "the other direction": (row(TIMED, host="\u202emoc"), f"host {UNPRINTABLE}"),
     "too long": (row(TIMED, message="x" * 307_200), "message has 307200 characters"),
     "a path": (row(TIMED, backend="../../x"), "backend is no name"),
-    "a pickle": (pickle.dumps({"a": 1}), NONE_OF),
+    "a pickle": (pickle.dumps({"a": 1}).replace(b"\n", b""), NONE_OF),
 }  # fmt: skip
 
 
@@ -732,7 +763,7 @@ def test_a_line_that_is_too_long_stops_all(
     source = lines(tmp_path, *rows)
     said = f"line {place + 2} is longer than {MOST_LINE_BYTES} bytes"
     assert said in stopped(take, source, target)
-    without_end = lines(tmp_path, row(DEVICE), "x" * 5_000_000)
+    without_end = lines(tmp_path, row(DEVICE), "x" * (MOST_LINE_BYTES + 1))
     assert "line 3 is longer" in stopped(take, without_end, target)
 
 

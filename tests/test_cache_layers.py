@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
+import re
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cache_examples import DECISION, DEVICE, MODEL, tamper, write_schema_1
-from fakes import H100_FOUND, make_model, write_distribution
+from fakes import CPU_FOUND, H100_FOUND, make_model, write_distribution
 from starts import FAST, NO_FLEX, ask, tune
 from starts import MODEL as TINY
 from test_cache_files import die_half_way, unprivileged
@@ -26,7 +30,6 @@ from autotune.decision import Choice
 from autotune.keys import Question
 from autotune.settings import Settings
 from autotune.today import Asked
-from autotune.wishes import Wishes
 from cache import (
     CacheCorruptError,
     CacheError,
@@ -238,7 +241,9 @@ def test_a_file_that_somebody_promised_and_that_is_not_there_is_told(layers: Lay
     (error,) = found.errors
     assert isinstance(error, CacheUnreadableError)
     fleet = layers.files[1].path
-    assert str(error) == f"cache {fleet}: not there; mount it, or take it out of {layers.files[1].why}"
+    assert (
+        str(error) == f"cache {fleet}: not there; mount it, or take it out of {layers.files[1].why}"
+    )
     assert (found.stored, found.damaged) == ((), ())
     assert not any(each.path.exists() for each in layers.files)
 
@@ -279,20 +284,6 @@ def test_a_bad_layer_costs_its_own_rows(
     assert told(found) == [f"{name} {number}" for name in others for number in (2, 1)]
 
 
-def test_a_layer_that_may_not_be_read_costs_its_own_rows(layers: Layers) -> None:
-    for each in layers.files:
-        each.path.parent.chmod(0o755)
-    fleet = layers.files[1].path
-    fleet.chmod(0o000)
-    with unprivileged():
-        if not os.access(layers.user.path, os.R_OK, effective_ids=True):
-            pytest.skip("the temporary folder may not be entered by other users")
-        found = read_layers(layers, Which())
-    assert [type(each) for each in found.errors] == [CacheUnreadableError]
-    assert found.errors[0].path == fleet
-    assert told(found) == ["user 2", "user 1", "bundle 2", "bundle 1"]
-
-
 def test_damaged_rows_are_left_out_and_told_once_a_file(layers: Layers) -> None:
     fleet, bundle = layers.files[1].path, layers.files[2].path
     execute(fleet, "UPDATE decisions SET backend = 'another'")
@@ -321,13 +312,8 @@ def fleet(tmp_path: Path) -> Path:
     return three(tmp_path).files[1].path
 
 
-def start(
-    layers: Layers,
-    found: FoundDevice | None = None,
-    profile: str = "balanced",
-) -> Choice:
-    place = {} if found is None else {"found": found}
-    return ask(layers, profile=profile, **place)  # type: ignore[arg-type]
+def start(layers: Layers, found: FoundDevice = CPU_FOUND, profile: str = "balanced") -> Choice:
+    return ask(layers, found, profile=profile)  # type: ignore[arg-type]
 
 
 def by_environment(own: Path, fleet: Path, order: str = "") -> Layers:
@@ -382,7 +368,7 @@ def test_a_row_for_the_question_comes_before_measurements_of_an_earlier_layer(
     own: Path, fleet: Path
 ) -> None:
     tune(own)
-    tune(fleet, STEADY, wishes=Wishes("any", NO_FLEX))
+    tune(fleet, STEADY)
     tamper(own, "UPDATE decisions SET question = replace(question, 'balanced', 'chat')")
     tamper(own, "UPDATE decisions SET profile = 'chat'")
     choice = start(by_environment(own, fleet))
@@ -498,14 +484,15 @@ def test_damaged_rows_of_the_user_s_file_leave_the_answer_to_the_fleet(
     assert (choice.backend, choice.file, choice.unread) == ("swift", fleet, ())
     (warning,) = choice.warnings
     assert warning.startswith(f"cache {own}: decisions 1: checksum does not fit")
-    execute(own, "UPDATE decisions SET runners_up = '{'")
+    tamper(own, "UPDATE decisions SET runners_up = '{'")
     assert start(by_environment(own, fleet)).file == fleet
 
 
 @pytest.mark.usefixtures("plugins")
 def test_one_file_is_one_layer(own: Path) -> None:
     tune(own)
-    asked = Asked(Question(TINY, "any", "balanced"), H100_FOUND, Settings(disabled=NO_FLEX))
+    asked = Asked(Question(TINY, "any", "balanced"), CPU_FOUND, Settings(disabled=NO_FLEX))
+    assert answer(asked, own).file == own
     assert answer(asked, own) == answer(asked, Layers.alone(own))
 
 
@@ -529,7 +516,7 @@ def to_schema_1(path: Path) -> None:
 
 
 STATES: dict[str, Callable[[Path], object]] = {
-    "healthy": lambda path: None,
+    "healthy": Path.exists,
     "of schema 1": to_schema_1,
     "corrupt": ruin,
     "text": lambda path: path.write_text("text\n" * 500),
@@ -564,51 +551,95 @@ from cache import find_layers
 
 sys.prefix = sys.argv[1]
 
-def look():
-    layers = find_layers(None, os.environ)
+def look(environ):
+    layers = find_layers(None, environ)
     choice = ask(layers)
-    return [choice.state, choice.backend, str(choice.file), str(layers.user.path),
-            [str(each) for each in choice.warnings]]
+    return [choice.state, str(choice.file), str(layers.user.path), list(choice.warnings)]
 
-look()  # imports what it needs while it may read all of that
+look({"AUTOTUNE_CACHE": sys.argv[4]})  # imports what it needs while it may read all of that
 os.chdir(sys.argv[2])
 uid = int(sys.argv[3])
-if os.getuid() == 0:
-    os.setgroups([])
-    os.setresgid(uid, uid, uid)
-    os.setresuid(uid, uid, uid)
-print(json.dumps(look()))
+os.setgroups([])
+os.setresgid(uid, uid, uid)
+os.setresuid(uid, uid, uid)
+print(json.dumps(look(os.environ)))
 """
 
 
 @pytest.fixture
-def closed(tmp_path: Path) -> Iterator[Callable[[Path], Path]]:
-    """Makes a folder one that everybody may read and nobody may write."""
-    done: list[Path] = []
-
-    def close(folder: Path) -> Path:
-        folder.mkdir(parents=True, exist_ok=True)
-        for path in folder.glob("*"):
-            path.chmod(0o444)
-        folder.chmod(0o555)
-        done.append(folder)
-        return folder
-
-    for each in (tmp_path, *tmp_path.parents):
-        if not each.stat().st_mode & 0o001 and each.owner() == "root":
-            each.chmod(each.stat().st_mode | 0o011) if each.is_relative_to("/tmp") else None
-    yield close
-    for folder in done:
+def shared() -> Iterator[Path]:
+    """A folder that every user may enter; that of pytest is one user's alone."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
         folder.chmod(0o755)
+        yield folder
+        for path in folder.rglob("*"):
+            if path.is_dir():
+                path.chmod(0o755)
 
 
-def look(tmp_path: Path, uid: int, work: Path, environ: dict[str, str]) -> list[str]:
+def make_read_only(folder: Path) -> None:
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+
+
+def unknown_uid() -> int:
+    known = {each.pw_uid for each in pwd.getpwall()}
+    return next(uid for uid in range(54321, 65000) if uid not in known)
+
+
+def test_a_layer_that_may_not_be_read_costs_its_own_rows(shared: Path) -> None:
+    layers = three(shared)
+    for each in layers.files:
+        filled(each.path, each.name)
+    fleet = layers.files[1].path
+    fleet.chmod(0o000)
+    with unprivileged():
+        found = read_layers(layers, Which())
+    assert [type(each) for each in found.errors] == [CacheUnreadableError]
+    assert found.errors[0].path == fleet
+    assert told(found) == ["user", "bundle"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
+@pytest.mark.parametrize("has_name", [True, False], ids=["nobody", "a uid without an entry"])
+@pytest.mark.parametrize(
+    ("state", "answers", "warning"),
+    [
+        ("healthy", "fleet", ""),
+        ("in WAL mode", "fleet", ""),
+        ("left by a killed writer", "bundle", "a killed process left a half-written change"),
+    ],
+)
+def test_a_user_without_a_home_and_with_nowhere_to_write_is_answered(
+    shared: Path, state: str, answers: str, warning: str, has_name: bool
+) -> None:
+    fleet, bundle = shared / "fleet" / "a.db", shared / "env/share/attn-autotune/a.db"
+    tune(fleet, {"torch_sdpa": 1.0})
+    tune(bundle, {"torch_sdpa": 1.0})
+    STATES[state](fleet)
+    work = shared / "work"
+    work.mkdir()
+    tune(shared / "warm-up.db", {"torch_sdpa": 1.0})
+    make_read_only(shared)
+    before = snapshot(shared)
+    uid = 65534 if has_name else unknown_uid()
+    found = look(shared, work, uid, {"AUTOTUNE_FLEET_CACHE": str(fleet), "TMPDIR": str(work)})
+    found_state, file, own, warnings = found
+    assert (found_state, file) == ("exact", str({"fleet": fleet, "bundle": bundle}[answers]))
+    assert len(warnings) == bool(warning)
+    assert all(re.match(f"cache {fleet}: {warning}", each) for each in warnings)
+    assert has_name or own == str(work / f"attn-autotune-{uid}" / "autotune.db")
+    assert snapshot(shared) == before
+
+
+def look(shared: Path, work: Path, uid: int, environ: dict[str, str]) -> Any:
     """As a process of this user sees it, without a home, in this working folder."""
     given = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join([str(ROOT), str(TESTS)])}
-    command = [sys.executable, "-c", LOOK, str(tmp_path / "env"), str(work), str(uid)]
+    command = [sys.executable, "-c", LOOK, str(shared / "env"), str(work), str(uid)]
+    command.append(str(shared / "warm-up.db"))
     child = subprocess.run(
-        command, capture_output=True, text=True, env=given | environ, check=False, cwd=tmp_path
+        command, capture_output=True, text=True, env=given | environ, check=False
     )
     assert child.returncode == 0, child.stderr
-    found: list[str] = json.loads(child.stdout)
-    return found
+    return json.loads(child.stdout)

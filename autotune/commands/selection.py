@@ -144,12 +144,13 @@ def find(layers: Layers, selection: Selection, page: Page | None = None) -> Foun
     total = 0
     for layer in layers.files:
         try:
-            known = list_devices(layer.path)
+            is_ours = layer.is_written
+            known = list_devices(layer.path, is_ours=is_ours)
             which = _which(selection, known, page or Page())
             if which is not None:
-                found = read_decisions(layer.path, which)
+                found = read_decisions(layer.path, which, is_ours=is_ours)
                 stored += found.rows
-                total += count_decisions(layer.path, which)
+                total += count_decisions(layer.path, which, is_ours=is_ours)
                 _warn(f"cache {layer.path}: {each}; left out" for each in found.damaged)
         except CacheError as error:
             if layer.name == "user":
@@ -164,7 +165,7 @@ def stored_decision(layers: Layers, name: DecisionName) -> StoredDecision:
     """The one of that name; raises UsageError for an unknown layer, CacheMissingError."""
     for layer in layers.files:
         if layer.label == name.layer:
-            return show_decision(layer.path, name.id)
+            return show_decision(layer.path, name.id, is_ours=layer.is_written)
     known = ", ".join(each.label for each in layers.files)
     raise UsageError(f"{name}: no such layer; there are: {known}")
 

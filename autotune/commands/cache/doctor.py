@@ -14,8 +14,9 @@ from autotune._store import (
     Layer,
     Layers,
     Salvaged,
+    Which,
     examine,
-    list_decisions,
+    read_decisions,
     salvage_file,
     tuners,
 )
@@ -59,13 +60,13 @@ def command(repair: bool, layers: Layers, as_json: bool) -> None:
 
 
 def _examined(layer: Layer) -> Iterator[Finding]:
-    yield from examine(layer.path)
+    yield from examine(layer.path, is_ours=layer.is_written)
     if layer.is_promised and not layer.path.exists():
         yield Finding("error", f"named by {layer.why} and not there", "mount it, or do not name it")
     for holder in tuners(layer.path):
         yield Finding("note", str(holder))
     try:
-        stored = list_decisions(layer.path)
+        stored = read_decisions(layer.path, Which(), is_ours=layer.is_written).rows
     except CacheError:
         return  # told by `examine`
     yield from about_decisions(stored, _today())

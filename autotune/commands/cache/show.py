@@ -22,7 +22,7 @@ def command(name: DecisionName, layers: Layers, as_json: bool) -> None:
     """Print one decision with the evidence for its layers; fleet:3 is one of the fleet's file."""
     stored = stored_decision(layers, name)
     specs = spec_keys_of(stored.model.fingerprint)
-    evidence = read_measurements(stored.file, stored.device.key, specs)
+    evidence = read_measurements(stored.file, stored.device.key, specs, is_ours=stored.is_ours)
     if evidence.damaged:
         count = len(evidence.damaged)
         click.echo(f"autotune: warning: {count} damaged outcomes are left out", err=True)
