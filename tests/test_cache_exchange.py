@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import gc
 import os
 import signal
@@ -55,6 +56,7 @@ from cache import (
     list_decisions,
     merge_files,
 )
+from cache.checks import MOST_CHARACTERS, MOST_ROW_CHARACTERS
 from cache.jsonl import header_line, row_line
 from cache.query import Which
 from cache.records import TABLES, Row, columns_of, to_record
@@ -229,10 +231,12 @@ def test_whatever_rows_hold_goes_round(data: st.DataObject, suffix: str) -> None
 
 
 @SUFFIXES
-def test_a_row_of_the_longest_texts_goes_round(tmp_path: Path, suffix: str) -> None:
-    text = "\u6f22" * ((1 << 18) - 100)
-    long = replace(DECISION, why=text, per_kind=text, runners_up=text, split=text)
-    go_round(filled(tmp_path / "long.db", long), suffix, tmp_path)
+@pytest.mark.parametrize("character", ["x", '"', "\u6f22", "\U00020000"])
+def test_a_row_of_the_longest_texts_goes_round(tmp_path: Path, suffix: str, character: str) -> None:
+    text = character * MOST_CHARACTERS
+    long = replace(DECISION, why=text, per_kind=text, runners_up=text)
+    nearly = character * (MOST_ROW_CHARACTERS - 3 * MOST_CHARACTERS - 1000)
+    go_round(filled(tmp_path / "long.db", replace(long, split=nearly)), suffix, tmp_path)
 
 
 # Export
@@ -311,6 +315,20 @@ def test_what_is_there_is_replaced_only_under_force(tmp_path: Path, suffix: str)
     import_rows(target, back, NEWEST)
     assert content(back) == content(source)
     assert names(tmp_path) == {"a.db", target.name, "back.db"}
+
+
+@SUFFIXES
+def test_a_file_system_without_links_will_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))  # as on vfat and gcsfuse
+
+    source = filled(tmp_path / "a.db")
+    monkeypatch.setattr(os, "link", refuse)
+    export_cache(source, tmp_path / f"b{suffix}")
+    import_rows(tmp_path / f"b{suffix}", tmp_path / "c.db", NEWEST)
+    assert content(tmp_path / "c.db") == content(source)
 
 
 def spoil_last_leaf(path: Path) -> Path:
@@ -580,6 +598,7 @@ CERTAINTIES = {
     "no samples": (REJECTED, {}, False),
     "samples where there are none": (REJECTED, {"samples": 1}, True),
     "tighter": (replace(DECISION, bound=0.02), {"bound": 0.01}, True),
+    "a bound that is a whole number": (replace(DECISION, bound=0.02), {"bound": 0}, True),
     "wider": (replace(DECISION, bound=0.02), {"bound": 0.03}, False),
     "no bound": (replace(DECISION, bound=0.02), {"bound": None}, False),
     "a bound where there is none": (DECISION, {"bound": 5.0}, True),

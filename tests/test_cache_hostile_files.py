@@ -272,9 +272,6 @@ NO_TABLES: dict[str, tuple[Spoil, str]] = {
         statements(*VIEWS, "ALTER TABLE measurements RENAME COLUMN gpu_us TO gpu_ms"),
         "columns are missing",
     ),
-    "no id": (
-        instead("decisions", "CREATE TABLE decisions AS SELECT {plain} FROM {old}"), "",
-    ),
     "a missing table": (instead("devices"), "tables are missing"),
     "a newer schema": (statements("PRAGMA user_version = 99"), "schema 99"),
     "a schema below the first": (statements("PRAGMA user_version = -1"), "not a cache"),
@@ -353,6 +350,20 @@ STRANGE: dict[str, Spoil] = {
         "measurements",
         "CREATE TABLE measurements ({columns})",
         "INSERT INTO measurements SELECT * FROM {old}",
+    ),
+    "a table without ids": instead(
+        "decisions", "CREATE TABLE decisions AS SELECT {plain} FROM {old}"
+    ),
+    "a table without rowids": instead(
+        "measurements",
+        "CREATE TABLE measurements ({columns}, PRIMARY KEY (key)) WITHOUT ROWID",
+        "INSERT INTO measurements SELECT * FROM {old}",
+    ),
+    "rowids that are none": statements(
+        "ALTER TABLE measurements ADD COLUMN rowid TEXT DEFAULT 'x'",
+    ),
+    "rowids that are all the same": statements(
+        "ALTER TABLE measurements ADD COLUMN rowid INTEGER DEFAULT 7",
     ),
     "ids of text": instead(
         "measurements",
