@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from cache import CacheLocationError as CacheLocationError
     from cache import CacheMissingError as CacheMissingError
     from cache import CacheNewerError as CacheNewerError
+    from cache import CacheUnfinishedError as CacheUnfinishedError
     from cache import CacheUnreadableError as CacheUnreadableError
     from cache import CacheUnwritableError as CacheUnwritableError
     from cache import DecisionRow as DecisionRow
@@ -66,9 +67,11 @@ if TYPE_CHECKING:
     from cache import list_devices as list_devices
     from cache import locate as locate
     from cache import merge_files as merge_files
+    from cache import moment as moment
     from cache import read_decisions as read_decisions
     from cache import read_layers as read_layers
     from cache import read_measurements as read_measurements
+    from cache import require_promised as require_promised
     from cache import salvage_file as salvage_file
     from cache import show_decision as show_decision
     from cache import tuners as tuners

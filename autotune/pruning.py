@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from autotune._store import EvidenceGroup, StoredDecision
+from autotune._store import EvidenceGroup, StoredDecision, moment
 from autotune.keys import spec_keys_of
 from autotune.stored_json import read_versions
 from kernels_bench.spec import Stack
@@ -39,10 +39,11 @@ class Doomed:
 def doomed(
     stored: Sequence[StoredDecision], evidence: Iterable[EvidenceGroup], rules: Rules
 ) -> Doomed:
-    """Decisions stand newest first. Measurements go with the last decision that rests on them, or
-    where none does for being old or of other versions themselves.
+    """Decisions stand newest first. Measurements go where no decision that stays rests on them, and
+    they are old or of other versions themselves, or one went with which they go.
     """
-    reasons = {each.id: why for each, why in _decisions(stored, rules)}
+    by_age = {each.id: why for each in stored if (why := _age_reason(each, rules))}
+    reasons = {**by_age, **_other_reasons(stored, by_age, rules)}
     stay = [each for each in stored if each.id not in reasons]
     gone = [each for each in stored if each.id in reasons]
     groups = tuple(
@@ -54,29 +55,41 @@ def doomed(
     return Doomed(reasons, groups)
 
 
-def _decisions(
-    stored: Sequence[StoredDecision], rules: Rules
-) -> Iterator[tuple[StoredDecision, str]]:
+def _age_reason(each: StoredDecision, rules: Rules) -> str:
+    is_old = _is_before(each.decision.provenance.created_at, rules)
+    return f"decided before {rules.before}" if is_old else ""
+
+
+def _other_reasons(
+    stored: Sequence[StoredDecision], by_age: Mapping[int, str], rules: Rules
+) -> Mapping[int, str]:
+    """Of those that age spares; who goes for being one too many is no reason for another to go."""
+    found: dict[int, str] = {}
     places: dict[tuple[str, str], list[StoredDecision]] = {}
     for each in stored:
-        places.setdefault((each.decision.device_key, each.decision.question), []).append(each)
+        if each.id not in by_age:
+            place = each.decision.device_key, each.decision.question
+            places.setdefault(place, []).append(each)
     for group in places.values():
-        has_current = any(_is_current(each, rules) for each in group)
-        for number, each in enumerate(group, 1):
-            why = _why(each, number, has_current, rules)
-            if why:
-                yield each, why
+        kept = group[: rules.keep]
+        found |= {each.id: f"{rules.keep} newer ones stay" for each in group[len(kept) :]}
+        if any(_is_current(each, rules) for each in kept):
+            found |= {
+                each.id: "another was decided for what is installed today"
+                for each in kept
+                if each.decision.device_key in rules.today and not _is_current(each, rules)
+            }
+    return found
 
 
-def _why(each: StoredDecision, number: int, has_current: bool, rules: Rules) -> str:
-    if rules.before is not None and each.decision.provenance.created_at < rules.before:
-        return f"decided before {rules.before}"
-    if rules.keep is not None and number > rules.keep:
-        return f"{rules.keep} newer ones stay"
-    is_here = each.decision.device_key in rules.today
-    if is_here and has_current and not _is_current(each, rules):
-        return "another was decided for what is installed today"
-    return ""
+def _is_before(text: str, rules: Rules) -> bool:
+    """By the moment, whatever offset it is told in; a time that cannot be read is no reason."""
+    if rules.before is None:
+        return False
+    try:
+        return moment(text) < moment(rules.before)
+    except ValueError:
+        return False
 
 
 def _is_current(each: StoredDecision, rules: Rules) -> bool:
@@ -85,7 +98,7 @@ def _is_current(each: StoredDecision, rules: Rules) -> bool:
 
 
 def _is_evidence_doomed(group: EvidenceGroup, rules: Rules) -> bool:
-    if rules.before is not None and group.newest_at < rules.before:
+    if _is_before(group.newest_at, rules):
         return True
     stack = rules.today.get(group.device_key)
     if stack is None:

@@ -16,10 +16,11 @@ from .errors import (
     CacheLocationError,
     CacheMissingError,
     CacheNewerError,
+    CacheUnfinishedError,
     CacheUnreadableError,
     CacheUnwritableError,
 )
-from .layered import LayeredReading, read_layers
+from .layered import LayeredReading, read_layers, require_promised
 from .layers import Layer, Layers, find_layers
 from .location import Location, locate
 from .query import SORTS, Sort, Which
@@ -46,7 +47,7 @@ from .rows import (
 
 if TYPE_CHECKING:
     from .absorb import Fate
-    from .conflicts import POLICIES, Prefer
+    from .conflicts import POLICIES, Prefer, moment
     from .doctor import Finding, examine
     from .exchange import Absorbed, Merged, Policy, export_cache, import_rows, merge_files
     from .salvage import Salvaged, salvage_file
@@ -72,6 +73,7 @@ __all__ = [
     "CacheLocationError",
     "CacheMissingError",
     "CacheNewerError",
+    "CacheUnfinishedError",
     "CacheUnreadableError",
     "CacheUnwritableError",
     "DecisionRow",
@@ -113,9 +115,11 @@ __all__ = [
     "list_devices",
     "locate",
     "merge_files",
+    "moment",
     "read_decisions",
     "read_layers",
     "read_measurements",
+    "require_promised",
     "salvage_file",
     "show_decision",
     "tuners",
@@ -142,6 +146,7 @@ _LATE = {
     "hold_tuning_lock": "tuning",
     "import_rows": "exchange",
     "merge_files": "exchange",
+    "moment": "conflicts",
     "salvage_file": "salvage",
     "tuners": "tuning",
 }

@@ -244,7 +244,7 @@ def _weight(kind: type[Row], values: Sequence[Column]) -> Weight:
         created_at=str(named.get("created_at")),
         # A row that is there may be damaged: what is no number counts for nothing.
         samples=samples if isinstance(samples, int) else None,
-        bound=bound if isinstance(bound, float) else None,
+        bound=bound if isinstance(bound, (int, float)) else None,
     )
 
 

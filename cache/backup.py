@@ -30,9 +30,8 @@ def back_up(path: Path, schema: int) -> Path:
 
 
 def copy_cache(path: Path, copy: Path) -> None:
-    """What is committed, whoever writes meanwhile."""
+    """What is committed, whoever writes meanwhile; raises what SQLite raises."""
     with (
-        explained(copy, CacheUnwritableError, _BUSY_TIMEOUT_S),
         closing(connect_to_read(path, _BUSY_TIMEOUT_S)) as source,
         closing(connect(copy, "rwc", _BUSY_TIMEOUT_S)) as target,
     ):

@@ -29,7 +29,7 @@ MOST_ROW_CHARACTERS = 4 * MOST_CHARACTERS
 # Codes that move a terminal's cursor, end a line, or turn the direction of what follows: a row is
 # printed as it stands, and in JSON Lines it is one line. Lone surrogates cannot be printed at all.
 _UNPRINTABLE = re.compile(
-    r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+    r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 
 

@@ -14,6 +14,7 @@ from .errors import (
     NOT_OURS,
     CacheCorruptError,
     CacheNewerError,
+    CacheUnfinishedError,
     CacheUnreadableError,
     CacheUnwritableError,
 )
@@ -107,14 +108,14 @@ def connect_to_read(
             raise
         if not is_ours:
             what = "a killed process left a half-written change, and this file is never written"
-            raise CacheUnreadableError(path, what) from error
+            raise CacheUnfinishedError(path, what) from error
     try:
         return _begun(path, "rw", busy_timeout_s)
     except sqlite3.OperationalError as error:
         if "locked" in str(error):
             raise
         what = "a killed process left a half-written change, and undoing it needs write permission"
-        raise CacheUnreadableError(path, what) from error
+        raise CacheUnfinishedError(path, what) from error
 
 
 def _begun(path: Path, mode: Mode, busy_timeout_s: float) -> sqlite3.Connection:
@@ -135,17 +136,17 @@ def _mode_for_reading(path: Path, is_ours: bool) -> Mode:
     """
     is_medium_ours = not os.statvfs(path).f_flag & os.ST_RDONLY
     is_beside = is_medium_ours and is_ours and is_writable(path.parent)
-    if is_medium_ours and (is_beside or not _is_in_wal_mode(path)):
+    if is_medium_ours and (is_beside or not is_in_wal_mode(path)):
         return "ro"
     for suffix in SIDE_FILES:
         side = path.with_name(path.name + suffix)
         if side.exists() and side.stat().st_size > 0:
             what = f"{side.name} beside it holds a change, and nothing may be written there"
-            raise CacheUnreadableError(path, what)
+            raise CacheUnfinishedError(path, what)
     return "immutable"
 
 
-def _is_in_wal_mode(path: Path) -> bool:
+def is_in_wal_mode(path: Path) -> bool:
     """By the file's header, without SQLite: https://sqlite.org/fileformat2.html, offset 18."""
     with path.open("rb") as file:
         return file.read(20)[18:] == b"\2\2"

@@ -15,10 +15,11 @@ from .database import (
     SIDE_FILES,
     connect_to_read,
     exists,
+    is_in_wal_mode,
     is_writable,
     schema_of,
 )
-from .errors import CacheError, CacheUnreadableError, explained
+from .errors import CacheError, CacheUnfinishedError, CacheUnreadableError, explained
 from .sources import Refused, read_source
 
 Level: TypeAlias = Literal["error", "warning", "note"]
@@ -38,14 +39,18 @@ class Finding:
     remedy: str = ""
 
 
-def examine(path: Path, *, is_ours: bool = True) -> Iterator[Finding]:
+def examine(path: Path) -> Iterator[Finding]:
     """Everything about one file, the worst not first: in the order in which it is looked for."""
     try:
         if not exists(path):
             yield Finding("note", "not there: it is empty, and the first tuning makes it")
             return
-        yield from _about_places(path)
-        yield from _inside(path, is_ours)
+        with explained(path, CacheUnreadableError, _BUSY_TIMEOUT_S):
+            yield from _about_places(path)
+            yield from _about_journal(path)
+            yield from _inside(path)
+    except CacheUnfinishedError:
+        return  # the journal was named; to look inside would undo what it holds
     except CacheError as error:
         yield Finding("error", error.what, error.remedy)
 
@@ -76,10 +81,10 @@ def _literal(name: str) -> str:
     return "".join(f"[{c}]" if c in "*?[" else c for c in name)
 
 
-def _inside(path: Path, is_ours: bool) -> Iterator[Finding]:
+def _inside(path: Path) -> Iterator[Finding]:
     with (
         explained(path, CacheUnreadableError, _BUSY_TIMEOUT_S),
-        closing(connect_to_read(path, _BUSY_TIMEOUT_S, is_ours=is_ours)) as connection,
+        closing(connect_to_read(path, _BUSY_TIMEOUT_S, is_ours=False)) as connection,
     ):
         schema = schema_of(connection, path)
         if schema == 0:
@@ -88,7 +93,6 @@ def _inside(path: Path, is_ours: bool) -> Iterator[Finding]:
         if schema < SCHEMA_VERSION:
             what = f"schema {schema}, read as it is; this version writes {SCHEMA_VERSION}"
             yield Finding("note", what, "the next command that writes brings it up to date")
-        yield from _about_journal(connection)
         is_whole = True
         for line in _integrity(connection):
             is_whole = False
@@ -96,12 +100,11 @@ def _inside(path: Path, is_ours: bool) -> Iterator[Finding]:
         if is_whole:
             yield from _about_pointers(connection)
             yield from _about_orphans(connection)
-    yield from _about_rows(path, is_ours)
+    yield from _about_rows(path)
 
 
-def _about_journal(connection: sqlite3.Connection) -> Iterator[Finding]:
-    (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
-    if mode == "wal":
+def _about_journal(path: Path) -> Iterator[Finding]:
+    if is_in_wal_mode(path):
         what = "in WAL mode, which somebody else set: not for network file systems or read-only use"
         yield Finding("warning", what, "sqlite-utils disable-wal")
 
@@ -137,8 +140,8 @@ _ORPHANS = {
 }
 
 
-def _about_rows(path: Path, is_ours: bool) -> Iterator[Finding]:
-    rows = read_source(path, is_own=True, is_ours=is_ours)
+def _about_rows(path: Path) -> Iterator[Finding]:
+    rows = read_source(path, is_own=True, is_ours=False)
     refused = [each for each in rows if isinstance(each, Refused)]
     for each in refused[:_MOST_LINES]:
         what = f"{each.where}: {each.why}: changed by another tool, or damaged; no start takes it"

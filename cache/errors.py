@@ -6,6 +6,7 @@ CacheError
 ├── CacheCorruptError     damaged, or not a cache at all
 ├── CacheNewerError       written by a newer version
 ├── CacheUnreadableError  the file or its folder cannot be read
+│   └── CacheUnfinishedError  what a killed process left has to be undone first
 ├── CacheUnwritableError  read-only, a full disk, a folder at the path
 ├── CacheBusyError        another process holds the lock
 └── CacheForeignError     what is to be taken from elsewhere cannot be made sense of
@@ -69,6 +70,10 @@ class CacheNewerError(CacheError):
 
 class CacheUnreadableError(CacheError):
     """The operating system does not let this process read the file."""
+
+
+class CacheUnfinishedError(CacheUnreadableError):
+    """A killed process left a half-written change, and nothing may be written to undo it."""
 
 
 class CacheUnwritableError(CacheError):

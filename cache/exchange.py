@@ -82,7 +82,8 @@ def import_rows(source: Path, target: Path, policy: Policy, is_rehearsal: bool =
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / target.name
         if exists(target):
-            copy_cache(target, copy)
+            with explained(target, CacheUnwritableError, BUSY_TIMEOUT_S):
+                copy_cache(target, copy)
         return import_rows(source, copy, policy)
 
 
@@ -188,6 +189,7 @@ def _sorted_later(connection: sqlite3.Connection) -> Iterator[None]:
 @contextmanager
 def _new_file(path: Path, is_forced: bool) -> Iterator[Path]:
     """A scratch file that takes its place when the block ends without an error."""
+    path = path.resolve()  # a link stays one
     make_room(path)
     if path.exists() and not is_forced:
         raise CacheUnwritableError(path, "is there already", "name another file, or pass --force")

@@ -66,6 +66,8 @@ def read_lines(file: IO[bytes], path: Path) -> Iterator[tuple[int, dict[str, obj
 def kind_and_values(fields: Mapping[str, object]) -> tuple[type[Row], tuple[object, ...]]:
     """Of a line; raises RowDamagedError for a table or a column that nobody knows."""
     kind = _KINDS.get(str(fields.get(_TABLE)))
+    if not fields:
+        raise RowDamagedError("line", "is no JSON object, or says a name twice")
     if kind is None:
         raise RowDamagedError(_TABLE, "is none of " + ", ".join(_KINDS))
     columns = columns_of(kind)
@@ -78,8 +80,8 @@ def kind_and_values(fields: Mapping[str, object]) -> tuple[type[Row], tuple[obje
 def _row(line: bytes) -> dict[str, object]:
     try:
         return _parse(line)
-    except RowDamagedError as error:
-        return {_TABLE: f"unreadable: {error}"}
+    except RowDamagedError:
+        return {}
 
 
 def _line(fields: Mapping[str, Column]) -> str:

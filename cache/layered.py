@@ -9,7 +9,7 @@ from .database import exists
 from .errors import CacheError, CacheUnreadableError
 from .layers import Layer, Layers
 from .query import Which
-from .reader import Reading, read_decisions
+from .reader import read_decisions
 from .rows import StoredDecision
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ def read_layers(layers: Layers, which: Which) -> LayeredReading:
     damaged: list[str] = []
     for layer in layers.files:
         try:
-            found = _read(layer, which)
+            require_promised(layer)
+            found = read_decisions(layer.path, which, is_ours=layer.is_written)
         except CacheError as error:
             errors.append(error)
             continue
@@ -45,11 +46,11 @@ def read_layers(layers: Layers, which: Which) -> LayeredReading:
     return LayeredReading(tuple(stored), tuple(errors), tuple(damaged))
 
 
-def _read(layer: Layer, which: Which) -> Reading[StoredDecision]:
+def require_promised(layer: Layer) -> None:
+    """Raise CacheUnreadableError where a file that somebody named is not there."""
     if layer.is_promised and not exists(layer.path):
         remedy = f"mount it, or take it out of {layer.why}"
         raise CacheUnreadableError(layer.path, "not there", remedy)
-    return read_decisions(layer.path, which, is_ours=layer.is_written)
 
 
 def _damage_text(path: Path, damaged: tuple[str, ...]) -> str:

@@ -6,13 +6,13 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from .absorb import Absorber, Tally
 from .backup import beside
-from .database import connect, make_room, tolerant_text, version_of
+from .database import SIDE_FILES, connect, make_room, tolerant_text, version_of
 from .errors import NOT_OURS, CacheBusyError, CacheCorruptError, CacheUnreadableError, explained
 from .exchange import new_tables
 from .records import TABLES, Row, selected
@@ -44,21 +44,21 @@ def salvage_file(path: Path) -> Salvaged:
     """Put a new file in the place of a damaged one. Raises CacheError where it is not ours, or
     another process holds it: then it stays.
     """
+    path = path.resolve()  # a link stays one
     make_room(path)
     for holder in tuners(path):
         raise CacheBusyError(path, f"in use by {holder}")
     lost = _Lost()
-    with (
-        explained(path, CacheUnreadableError, _BUSY_TIMEOUT_S),
-        closing(connect(path, "rw", _BUSY_TIMEOUT_S)) as source,
-        scratch_file(path) as scratch,
-    ):
-        source.text_factory = tolerant_text
-        _keep_writers_out(source)
-        schema = _schema(source, path)
-        with new_tables(scratch) as target:
-            rows = _rows(source, schema, path.stat().st_size, lost)
-            tally = Absorber(target, "newest", is_new=True).absorb(rows)
+    with explained(path, CacheUnreadableError, _BUSY_TIMEOUT_S), scratch_file(path) as scratch:
+        with closing(connect(path, "rw", _BUSY_TIMEOUT_S)) as source:
+            source.text_factory = tolerant_text
+            # With this alone SQLite opens a file that was cut short, or has damaged tables.
+            source.execute("PRAGMA writable_schema = ON")
+            _keep_writers_out(source)
+            schema = _schema(source, path)
+            with new_tables(scratch) as target:
+                rows = _rows(source, schema, path.stat().st_size, lost)
+                tally = Absorber(target, "newest", is_new=True).absorb(rows)
         kept = beside(path, "damaged")
         _keep(path, kept)
         put_in_place(scratch, path)
@@ -89,20 +89,31 @@ class _Lost:
 
     def __init__(self) -> None:
         self.stretches = 0
+        self._last = -1
+
+    def add(self, row_id: int) -> None:
+        """A row that cannot be read; those that follow each other are one stretch."""
+        if row_id != self._last + 1:
+            self.stretches += 1
+        self._last = row_id
 
 
 def _keep(path: Path, kept: Path) -> None:
-    """A second name for the old file: it has one or the other at every moment."""
+    """A second name for the old file: it has one or the other at every moment. What SQLite left
+    beside it goes along, or it would be played into the new file.
+    """
     try:
         os.link(path, kept)
     except OSError:  # a file system without links
         shutil.copy2(path, kept)
+    for suffix in (*SIDE_FILES, "-shm"):
+        with suppress(FileNotFoundError):
+            path.with_name(path.name + suffix).rename(kept.with_name(kept.name + suffix))
 
 
 def _rows(source: sqlite3.Connection, schema: int, size_bytes: int, lost: _Lost) -> Iterator[Read]:
-    for kind in TABLES:
-        last = size_bytes // _LEAST_ROW_BYTES
-        for each in _records(source, kind, schema, last, lost):
+    for kind in TABLES if schema else ():
+        for each in _records(source, kind, schema, size_bytes // _LEAST_ROW_BYTES, lost):
             yield checked_record(kind, each, schema, is_own=True)
 
 
@@ -111,22 +122,32 @@ def _records(
 ) -> Iterator[tuple[object, ...]]:
     """Ids from 1 on, in stretches that are halved where one cannot be read."""
     table = TABLES[kind].name
-    sql = f"""SELECT {table}.id, {selected(kind, schema)} FROM {table}
-        WHERE id BETWEEN ? AND ? ORDER BY id"""
+    sql = f"SELECT rowid, {selected(kind, schema)} FROM {table} WHERE rowid "
     stretches = [(first, first + _CHUNK - 1) for first in range(1, max(2, last + 1), _CHUNK)]
     stretches.reverse()
     failures = 0
     while stretches and failures < _MOST_FAILURES:
         first, end = stretches.pop()
+        # Between two equal ids SQLite looks at the next page too, which may be the damaged one.
+        which = (
+            ("= ?", [first]) if first == end else ("BETWEEN ? AND ? ORDER BY rowid", [first, end])
+        )
+        found: list[tuple[object, ...]] = []
         try:
-            found = source.execute(sql, [first, end]).fetchall()
+            for record in source.execute(sql + which[0], which[1]):
+                found.append(record)
+        except sqlite3.OperationalError as error:
+            if str(error).startswith("no such"):
+                lost.add(first)
+                return
+            raise
         except sqlite3.DatabaseError:
             failures += 1
             if first == end:
-                lost.stretches += 1
-                continue
-            middle = (first + end) // 2
-            stretches += [(middle + 1, end), (first, middle)]
+                lost.add(first)
+            else:
+                middle = (first + end) // 2
+                stretches += [(middle + 1, end), (first, middle)]
             continue
         failures = 0 if found else failures
         yield from found

@@ -31,6 +31,10 @@ def ensure(connection: sqlite3.Connection, path: Path) -> None:
         schema = schema_of(connection, path)
         if schema == SCHEMA_VERSION:
             return
-        if schema > 0:
-            back_up(path, schema)
-        MIGRATIONS.apply(wrap(connection))
+        copy = back_up(path, schema) if schema > 0 else None
+        try:
+            MIGRATIONS.apply(wrap(connection))
+        except BaseException:
+            if copy is not None:  # nothing has changed
+                copy.unlink(missing_ok=True)
+            raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,15 +23,24 @@ def scratch_file(final: Path) -> Iterator[Path]:
 
 
 def put_in_place(scratch: Path, final: Path) -> None:
-    """Give a whole file its name, whatever has it, once it is on the disk."""
+    """Give a whole file its name, whatever has it, once it is on the disk; who may read and write
+    the old one may the new one.
+    """
     _sync(scratch)
+    if final.exists():
+        shutil.copymode(final, scratch)
     scratch.replace(final)
 
 
 def put_in_new_place(scratch: Path, final: Path) -> None:
     """As `put_in_place`; raises FileExistsError where another process was faster."""
     _sync(scratch)
-    os.link(scratch, final)
+    try:
+        os.link(scratch, final)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links
+        scratch.replace(final)
 
 
 def _sync(path: Path) -> None:

@@ -20,7 +20,14 @@ if TYPE_CHECKING:
 
     from sqlite_utils import Database
 
-    from .rows import DecisionRow, DeviceRow, EvidenceGroup, MeasurementRow, ModelRow
+    from .rows import (
+        DecisionRow,
+        DeviceRow,
+        EvidenceGroup,
+        MeasurementRow,
+        ModelRow,
+        StoredDecision,
+    )
 
 BUSY_TIMEOUT_S = 30.0
 """Eight ranks that write together wait for each other; a write takes milliseconds."""
@@ -158,15 +165,20 @@ class Store:
                     "device_key = ? AND spec_key = ?", [device_key, spec_key]
                 )
 
-    def remove(self, ids: Collection[int], evidence: Iterable[EvidenceGroup]) -> Removed:
+    def remove(
+        self, stored: Iterable[StoredDecision], evidence: Iterable[EvidenceGroup]
+    ) -> Removed:
         """Remove decisions and groups of measurements, and then the models and devices that nothing
-        is stored for.
+        is stored for. What was stored since they were read stays.
         """
         with self._transaction() as database:
-            decisions = self._delete(database, "decisions", "id = ?", [(each,) for each in ids])
-            which = "device_key = ? AND spec_key = ? AND versions = ? AND method = ?"
+            ids = [(each.id, each.decision.provenance.created_at) for each in stored]
+            decisions = self._delete(database, "decisions", "id = ? AND created_at = ?", ids)
+            which = """device_key = ? AND spec_key = ? AND versions = ? AND method = ?
+                AND created_at <= ?"""
             groups = [
-                (each.device_key, each.spec_key, each.versions, each.method) for each in evidence
+                (each.device_key, each.spec_key, each.versions, each.method, each.newest_at)
+                for each in evidence
             ]
             measurements = self._delete(database, "measurements", which, groups)
             orphans = sum(

@@ -124,6 +124,8 @@ def _is_held(path: Path) -> bool:
     """Whether a process has the lock; also where this one may not try."""
     from filelock import FileLock, Timeout
 
+    if not path.exists():
+        return False
     try:
         with FileLock(path, timeout=0, thread_local=False):
             return False

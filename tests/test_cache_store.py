@@ -128,7 +128,7 @@ def test_what_was_pruned_meanwhile_is_put_again_with_what_points_at_it(
     store: Store, path: Path
 ) -> None:
     with Store.open(path) as other:
-        assert other.remove((), ()).orphans == 2
+        assert other.remove([], []).orphans == 2
     store.put_decision(DECISION)
     assert [each.model for each in list_decisions(path)] == [MODEL]
 

@@ -8,6 +8,7 @@ import re
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 from cache_examples import DECISION, DEVICE, MODEL, REJECTED, TIMED, tamper, write_schema_1
 from cli_runs import CHOICE, error, run, run_json, tune
 from fakes import write_distribution
+from test_cache_files import die_half_way
 from test_cache_tuning import holding
 
 import cache
@@ -615,6 +617,42 @@ def test_a_fleet_file_that_is_not_there_is_an_error(tiny: str, file: Path, fleet
     assert f"user: {file} (AUTOTUNE_CACHE): well" in said
     assert "error: named by AUTOTUNE_FLEET_CACHE and not there; mount it, or" in said
     assert run("cache", "doctor", "--repair", code=1).stderr == f"{file}: nothing to repair\n"
+
+
+def leave_a_note(path: Path) -> None:
+    """Of a tuner that died, whose lock somebody tidied away."""
+    folder = path.with_name(f"{path.name}.locks")
+    folder.mkdir()
+    note = {"pid": 2**22 + 1, "host": "node7", "since": OLD, "what": "tiny on a CPU"}
+    (folder / "0123456789abcdef.holder").write_text(json.dumps(note))
+
+
+def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
+    return {
+        str(each): (each.stat().st_mtime_ns, each.read_bytes() if each.is_file() else b"")
+        for each in [folder, *folder.rglob("*")]
+    }
+
+
+@pytest.mark.parametrize(
+    "leave",
+    [die_half_way, lambda path: execute(path, "PRAGMA journal_mode = WAL"), leave_a_note],
+    ids=["a journal", "WAL mode", "a note"],
+)
+def test_no_command_touches_another_layer(
+    tiny: str, file: Path, fleet: Path, leave: Callable[[Path], None]
+) -> None:
+    tune(file, tiny)
+    tune_into(fleet, tiny)
+    leave(fleet)
+    before = snapshot(fleet.parent)
+    is_unreadable = leave is die_half_way
+    run("cache", "doctor", code=int(is_unreadable))
+    run("cache", "doctor", "--repair", code=int(is_unreadable))
+    for command in (["ls"], ["show", "1"], ["prune", "--keep", "1"], ["path"], ["rm", "1"]):
+        run("cache", *command)
+    run("choose", "--model", tiny, "--device", "cpu", code=int(is_unreadable))
+    assert snapshot(fleet.parent) == before
 
 
 # One tuner at a time

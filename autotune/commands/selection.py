@@ -21,6 +21,7 @@ from autotune._store import (
     count_decisions,
     list_devices,
     read_decisions,
+    require_promised,
     show_decision,
 )
 from autotune.elsewhere import device_keys_of
@@ -57,6 +58,8 @@ class Found:
     """Layer by layer."""
     total: int
     """On all pages."""
+    left: int
+    """On the pages after this one."""
     devices: tuple[DeviceRow, ...]
     """All that the layers know."""
 
@@ -141,16 +144,19 @@ def find(layers: Layers, selection: Selection, page: Page | None = None) -> Foun
     """
     stored: list[StoredDecision] = []
     devices: list[DeviceRow] = []
-    total = 0
+    total = left = 0
     for layer in layers.files:
         try:
+            require_promised(layer)
             is_ours = layer.is_written
             known = list_devices(layer.path, is_ours=is_ours)
             which = _which(selection, known, page or Page())
             if which is not None:
                 found = read_decisions(layer.path, which, is_ours=is_ours)
                 stored += found.rows
-                total += count_decisions(layer.path, which, is_ours=is_ours)
+                count = count_decisions(layer.path, which, is_ours=is_ours)
+                total += count
+                left += max(0, count - which.offset - len(found.rows))
                 _warn(f"cache {layer.path}: {each}; left out" for each in found.damaged)
         except CacheError as error:
             if layer.name == "user":
@@ -158,7 +164,7 @@ def find(layers: Layers, selection: Selection, page: Page | None = None) -> Foun
             _warn([str(error)])
             continue
         devices += known
-    return Found(layers, tuple(stored), total, tuple(devices))
+    return Found(layers, tuple(stored), total, left, tuple(devices))
 
 
 def stored_decision(layers: Layers, name: DecisionName) -> StoredDecision:

@@ -10,6 +10,7 @@ import click
 
 from autotune._store import (
     CacheError,
+    CacheUnfinishedError,
     Finding,
     Layer,
     Layers,
@@ -60,13 +61,18 @@ def command(repair: bool, layers: Layers, as_json: bool) -> None:
 
 
 def _examined(layer: Layer) -> Iterator[Finding]:
-    yield from examine(layer.path, is_ours=layer.is_written)
     if layer.is_promised and not layer.path.exists():
         yield Finding("error", f"named by {layer.why} and not there", "mount it, or do not name it")
+        return
+    yield from examine(layer.path)
     for holder in tuners(layer.path):
         yield Finding("note", str(holder))
     try:
-        stored = read_decisions(layer.path, Which(), is_ours=layer.is_written).rows
+        stored = read_decisions(layer.path, Which(), is_ours=False).rows
+    except CacheUnfinishedError as error:
+        if not layer.is_written:  # the user's file the next start mends
+            yield Finding("error", error.what, "open it once where it may be written")
+        return
     except CacheError:
         return  # told by `examine`
     yield from about_decisions(stored, _today())

@@ -58,8 +58,8 @@ def command(
 
 def _print(found: Found, layers: Layers) -> None:
     print_table("Decisions", _COLUMNS, _rows(found))
-    if (more := found.total - len(found.stored)) > 0:
-        click.echo(f"{more} more: --limit 0 lists all, --offset N goes on", err=True)
+    if found.left:
+        click.echo(f"{found.left} more: --limit 0 lists all, --offset N goes on", err=True)
 
 
 def _nothing(found: Found, layers: Layers, selection: Selection) -> str:

@@ -53,9 +53,10 @@ def command(
     rules = Rules(before, keep, _today() if unreachable else {}, METHOD)
     stored = list_decisions(path)
     found = doomed(stored, group_evidence(path), rules)
-    if not dry_run and stored:
+    if not dry_run and path.exists():
         with Store.open(path) as store:
-            store.remove(tuple(found.decisions), found.evidence)
+            gone = [each for each in stored if each.id in found.decisions]
+            store.remove(gone, found.evidence)
             is_shrunk = store.shrink()
         if not is_shrunk:
             click.echo("the file keeps its size: another process reads it", err=True)
@@ -66,7 +67,10 @@ def command(
 
 
 def _time_before(age_s: float) -> str:
-    then = datetime.now(timezone.utc) - timedelta(seconds=age_s)
+    now = datetime.now(timezone.utc)
+    # Nothing is older than the calendar.
+    most = now - datetime.min.replace(tzinfo=timezone.utc)
+    then = now - min(timedelta(seconds=min(age_s, 1e11)), most)
     return then.isoformat(timespec="seconds")
 
 
