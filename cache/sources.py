@@ -55,7 +55,7 @@ _WORDS = {
 _TIMES = {
     kind: columns_of(kind).index("created_at") for kind in TABLES if "created_at" in kinds_of(kind)
 }
-_NAME = re.compile(r"\w[\w@.+:-]{0,199}")
+_NAME = re.compile(r"(?!\.+$)[\w@.+:-]{1,200}")
 
 
 class Taken(NamedTuple):

@@ -477,7 +477,7 @@ MEASURED: dict[str, tuple[str, str]] = {
     "backend = '/etc/passwd'": ("backend", "is no name"),
     "backend = ''": ("backend", "is no name"),
     "backend = 'torch sdpa'": ("backend", "is no name"),
-    "backend = 'a' || char(8207)": ("backend", "is no name"),
+    "backend = 'a' || char(8207)": ("backend", UNPRINTABLE),
     "backend = printf('%.*c', 201, 'x')": ("backend", "is no name"),
     "variant = '$(reboot)'": ("variant", "is no name"),
     "phase = 'decode;'": ("phase", "is no name"),
@@ -643,16 +643,17 @@ def changed(old: str, new: str) -> str:
 
 
 GPU = f'"gpu_us": {TIMED.gpu_us}'
+NO_LINE = "line is no JSON object, or says a name twice"
 NONE_OF = "table is none of devices, models, measurements, decisions"
 BAD_LINES: dict[str, tuple[str | bytes, str]] = {
-    "deep": ("[" * 100_000, NONE_OF),
-    "deep objects": ('{"a":' * 100_000, NONE_OF),
-    "deep in a column": (changed(GPU, '"gpu_us": ' + "[" * 100_000), NONE_OF),
+    "deep": ("[" * 100_000, NO_LINE),
+    "deep objects": ('{"a":' * 100_000, NO_LINE),
+    "deep in a column": (changed(GPU, '"gpu_us": ' + "[" * 100_000), NO_LINE),
     "a list in a column": (changed(GPU, '"gpu_us": [1]'), "gpu_us holds a list"),
     "an object in a column": (changed(GPU, '"gpu_us": {}'), "gpu_us holds a dict"),
-    "a name twice": (changed(GPU, f"{GPU}, {GPU}"), NONE_OF),
-    "NaN": (changed(GPU, '"gpu_us": NaN'), NONE_OF),
-    "Infinity": (changed(GPU, '"gpu_us": -Infinity'), NONE_OF),
+    "a name twice": (changed(GPU, f"{GPU}, {GPU}"), NO_LINE),
+    "NaN": (changed(GPU, '"gpu_us": NaN'), NO_LINE),
+    "Infinity": (changed(GPU, '"gpu_us": -Infinity'), NO_LINE),
     "more than a double": (changed(GPU, '"gpu_us": 1e999'), "gpu_us is inf"),
     "a whole number beyond SQLite's": (changed(GPU, f'"gpu_us": {10**20}'), ""),
     "a whole number beyond a double": (changed(GPU, f'"gpu_us": {10**400}'), "gpu_us is 1000"),
@@ -669,18 +670,18 @@ BAD_LINES: dict[str, tuple[str | bytes, str]] = {
     "no key": ('{"table": "measurements"}', "key holds a NoneType"),
     "an unknown table": (row(TIMED, table="sqlite_master"), NONE_OF),
     "a table of another kind": (row(TIMED, table=["devices"]), NONE_OF),
-    "no table": ("{}", NONE_OF),
+    "no table": ("{}", NO_LINE),
     "an unknown column": (row(TIMED, evil=1), "evil is no column of measurements"),
     "an id": (row(TIMED, id=1), "id is no column of measurements"),
     "a checksum": (row(TIMED, checksum="x"), "checksum is no column of measurements"),
     "a column that steers a terminal": (row(TIMED, **{"\x1b[2J\n": 1}), ""),
     "a column of half a character": (row(TIMED, **{"\ud800": 1}), ""),
     "a long column": (row(TIMED, **{"x" * 100_000: 1}), "xxx"),
-    "a list": ("[]", NONE_OF),
-    "a text": ('"devices"', NONE_OF),
-    "no JSON": ("DROP TABLE devices", NONE_OF),
-    "half a line": (row(TIMED)[:100], NONE_OF),
-    "no UTF-8": (row(TIMED).encode().replace(b"NHD", b"N\xffD"), NONE_OF),
+    "a list": ("[]", NO_LINE),
+    "a text": ('"devices"', NO_LINE),
+    "no JSON": ("DROP TABLE devices", NO_LINE),
+    "half a line": (row(TIMED)[:100], NO_LINE),
+    "no UTF-8": (row(TIMED).encode().replace(b"NHD", b"N\xffD"), NO_LINE),
     "half a character": (row(TIMED, host="\ud800"), f"host {UNPRINTABLE}"),
     "half a character in bytes": (
         row(TIMED).encode().replace(b"node7", b"\xed\xa0\x80"), f"host {UNPRINTABLE}",
@@ -689,7 +690,7 @@ BAD_LINES: dict[str, tuple[str | bytes, str]] = {
     "the other direction": (row(TIMED, host="\u202emoc"), f"host {UNPRINTABLE}"),
     "too long": (row(TIMED, message="x" * 307_200), "message has 307200 characters"),
     "a path": (row(TIMED, backend="../../x"), "backend is no name"),
-    "a pickle": (pickle.dumps({"a": 1}).replace(b"\n", b""), NONE_OF),
+    "a pickle": (pickle.dumps({"a": 1}).replace(b"\n", b""), NO_LINE),
 }  # fmt: skip
 
 

@@ -131,6 +131,7 @@ def test_warm_prints_results_on_stdout_and_progress_on_stderr(
     payload = json.loads(done.stdout)
     assert set(payload) == {
         "schema", "decisions", "measured", "wrong", "failed", "rejected", "left_out", "elapsed_s",
+        "busy",
     }  # fmt: skip
     assert payload["schema"] == 1
     (decision,) = payload["decisions"]

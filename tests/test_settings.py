@@ -37,7 +37,7 @@ def test_a_duration(text: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["word", "", "0", "0.0s", "-1s", "1d", "1s30", "nan", "inf", "1e3"]
+    "text", ["word", "", "0", "0.0s", "-1s", "1w", "1s30", "nan", "inf", "1e3"]
 )
 def test_what_is_no_duration(text: str) -> None:
     with pytest.raises(UsageError, match="expected a time like 30s, 5m or 1h"):
