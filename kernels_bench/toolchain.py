@@ -55,7 +55,10 @@ def ninja_version(environ: Mapping[str, str]) -> str | None:
 
 def headers_version(include: Path) -> str | None:
     """Of the Python headers, which what inductor compiles for a CPU includes."""
-    return python_version() if (include / "Python.h").exists() else None
+    try:
+        return python_version() if (include / "Python.h").exists() else None
+    except OSError:  # a folder that may not be entered, before Python 3.12
+        return None
 
 
 def _which(program: str, environ: Mapping[str, str]) -> str | None:

@@ -154,7 +154,7 @@ def find(layers: Layers, selection: Selection, page: Page | None = None) -> Foun
             if which is not None:
                 found = read_decisions(layer.path, which, is_ours=is_ours)
                 stored += found.rows
-                count = count_decisions(layer.path, which, is_ours=is_ours)
+                count = count_decisions(layer.path, which, is_ours=is_ours) - len(found.damaged)
                 total += count
                 left += max(0, count - which.offset - len(found.rows))
                 _warn(f"cache {layer.path}: {each}; left out" for each in found.damaged)
