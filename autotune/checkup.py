@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from autotune import records
 from autotune._store import Finding, StoredDecision
-from autotune.stored_json import read_versions
+from autotune.pruning import fits
 from kernels_bench.method import METHOD
 from kernels_bench.spec import Stack
 
@@ -38,6 +38,6 @@ def _state(each: StoredDecision, today: Mapping[str, Stack]) -> str:
     stack = today.get(each.decision.device_key)
     if stack is None:
         return "for devices elsewhere"
-    versions = read_versions(each.decision.versions)
-    same = all(stack.get(name) == version for name, version in versions.items())
-    return "for this machine as it is" if same and each.decision.method == METHOD else _STALE
+    row = each.decision
+    is_current = row.method == METHOD and fits(row.versions, stack)
+    return "for this machine as it is" if is_current else _STALE

@@ -49,7 +49,7 @@ def find_anywhere(name: str, question: Question, layers: Layers) -> FoundDevice 
     stored = _readable(reading.stored)
     if not stored and reading.errors:
         raise reading.errors[0]
-    files = ", ".join(str(each.path) for each in layers.files)
+    files = layers.text
     device = _the_one(name, devices_of(each for each, _ in stored), files)
     for found in find_devices():
         if device_key(found.device) == device_key(device):
@@ -89,6 +89,11 @@ def stack_under(place: FoundDevice | Elsewhere, names: Collection[str] | None = 
             return full_stack(place)
         case FoundDevice():
             return find_stack(place, names)
+
+
+def stacks_here() -> dict[str, Stack]:
+    """Key of each device of this machine -> what is installed under it."""
+    return {device_key(found.device): full_stack(found) for found in find_devices()}
 
 
 def device_keys_of(text: str, known: Iterable[Device]) -> tuple[str, ...]:

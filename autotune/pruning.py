@@ -94,7 +94,7 @@ def _is_before(text: str, rules: Rules) -> bool:
 
 def _is_current(each: StoredDecision, rules: Rules) -> bool:
     row = each.decision
-    return row.method == rules.method and _fits(row.versions, rules.today.get(row.device_key))
+    return row.method == rules.method and fits(row.versions, rules.today.get(row.device_key))
 
 
 def _is_evidence_doomed(group: EvidenceGroup, rules: Rules) -> bool:
@@ -103,11 +103,11 @@ def _is_evidence_doomed(group: EvidenceGroup, rules: Rules) -> bool:
     stack = rules.today.get(group.device_key)
     if stack is None:
         return False
-    return group.method != rules.method or not _fits(group.versions, stack)
+    return group.method != rules.method or not fits(group.versions, stack)
 
 
-def _fits(versions: str, stack: Stack | None) -> bool:
-    """Whether every version is the installed one."""
+def fits(versions: str, stack: Stack | None) -> bool:
+    """Whether every version of a row is the installed one."""
     if stack is None:
         return False
     try:

@@ -101,13 +101,6 @@ class Columns:
         """Column -> the smallest number that it may hold."""
         self._shapes: dict[tuple[type, ...], _Shape] = {}
 
-    def check(self, values: Sequence[object]) -> None:
-        """Raise RowDamagedError for a value that its column may not hold.
-
-        SQLite keeps whatever it is given, of whatever type, in whatever column.
-        """
-        self._check(values, self._shape(values))
-
     def _check(self, values: Sequence[object], shape: _Shape) -> None:
         texts: list[str] = [values[place] for place in shape.texts]  # type: ignore[misc]
         together = "".join(texts)
@@ -133,7 +126,9 @@ class Columns:
         return self._checksum(values, self._shape(values))
 
     def checked(self, values: Sequence[object]) -> str:
-        """The checksum, of values that are checked before."""
+        """The checksum of values that are checked before; raises RowDamagedError for one that its
+        column may not hold. SQLite keeps whatever it is given, in whatever column.
+        """
         shape = self._shape(values)
         self._check(values, shape)
         return self._checksum(values, shape)

@@ -66,6 +66,11 @@ class Layers:
         """The one that is written."""
         return next(each for each in self.files if each.name == "user")
 
+    @property
+    def text(self) -> str:
+        """Their files, for people."""
+        return ", ".join(str(each.path) for each in self.files)
+
     def label_of(self, path: Path) -> str:
         """Of the layer with this file."""
         return next(each.label for each in self.files if each.path == path)

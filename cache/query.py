@@ -20,6 +20,9 @@ _TERMS: Mapping[Sort, str] = {
     "winner": "decisions.backend || ':' || decisions.variant",
     "speedup": "decisions.speedup_vs_default",
 }
+JOINED = """FROM decisions JOIN devices ON devices.key = decisions.device_key
+    JOIN models ON models.fingerprint = decisions.model_fingerprint"""
+"""The tables that `Which` speaks of."""
 _FALLING = frozenset({"measured", "speedup"})
 """The newest and the largest first, names from A on."""
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 from .checks import Column, RowDamagedError
 from .database import connect_to_read, exists, limit_time, schema_of, tolerant_text
 from .errors import CacheMissingError, CacheUnreadableError, explained
-from .query import Which
+from .query import JOINED, Which
 from .records import from_record, selected, width_of
 from .rows import (
     DecisionRow,
@@ -68,18 +68,15 @@ def read_decisions(path: Path, which: Which, *, is_ours: bool = True) -> Reading
 
 
 def _decisions(path: Path, which: Which, is_ours: bool = True) -> _Asked[StoredDecision]:
-    joined = """FROM decisions JOIN devices ON devices.key = decisions.device_key
-        JOIN models ON models.fingerprint = decisions.model_fingerprint"""
-
     def statement(schema: int) -> str:
         kinds = (DecisionRow, DeviceRow, ModelRow)
         columns = ", ".join(selected(kind, schema) for kind in kinds)
         if which.limit is None and not which.offset:
             # The planner follows the index of what is asked for.
-            return f"SELECT decisions.id, {columns} {joined} {which.where} ORDER BY {which.order}"
+            return f"SELECT decisions.id, {columns} {JOINED} {which.where} ORDER BY {which.order}"
         # A page is found by the narrow columns of its order before anything wide is read.
-        page = f"SELECT decisions.id {joined} {which.where} ORDER BY {which.order} {which.page}"
-        return f"""SELECT decisions.id, {columns} {joined}
+        page = f"SELECT decisions.id {JOINED} {which.where} ORDER BY {which.order} {which.page}"
+        return f"""SELECT decisions.id, {columns} {JOINED}
             WHERE decisions.id IN ({page}) ORDER BY {which.order}"""
 
     def row(record: _Record, schema: int) -> StoredDecision:
@@ -145,9 +142,7 @@ def group_evidence(path: Path) -> tuple[EvidenceGroup, ...]:
 
 def count_decisions(path: Path, which: Which, *, is_ours: bool = True) -> int:
     """How many there are, whatever page of them is asked for."""
-    counted = f"""SELECT count(*) FROM decisions
-        JOIN devices ON devices.key = decisions.device_key
-        JOIN models ON models.fingerprint = decisions.model_fingerprint {which.where}"""
+    counted = f"SELECT count(*) {JOINED} {which.where}"
 
     def row(record: _Record, _: int) -> int:
         return int(record[0] or 0)

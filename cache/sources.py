@@ -15,7 +15,7 @@ from .checks import Column, Columns, RowDamagedError
 from .conflicts import moment
 from .database import connect_to_read, exists, schema_of, tolerant_text
 from .errors import CacheForeignError, CacheUnreadableError, explained
-from .query import Which
+from .query import JOINED, Which
 from .records import CHECKSUM, CHECKSUM_SINCE, COLUMNS, TABLES, Row, columns_of, kinds_of, selected
 from .rows import DecisionRow, DeviceRow, MeasurementRow, ModelRow
 
@@ -188,8 +188,7 @@ def _parts(kind: type[Row], part: Selected | None) -> Iterator[tuple[str, Sequen
             marks = ", ".join("?" * len(spec_keys))
             yield f"device_key = ? AND spec_key IN ({marks})", (device_key, *spec_keys)
         return
-    decisions = f"""FROM decisions JOIN devices ON devices.key = decisions.device_key
-        JOIN models ON models.fingerprint = decisions.model_fingerprint {part.which.where}"""
+    decisions = f"{JOINED} {part.which.where}"
     pointer = {
         DeviceRow: "key IN (SELECT decisions.device_key {})",
         ModelRow: "fingerprint IN (SELECT decisions.model_fingerprint {})",

@@ -43,7 +43,7 @@ def command(
     found = find(layers, selection)
     entries = lock_entries(found.stored)
     if not entries:
-        files = ", ".join(str(each.path) for each in layers.files)
+        files = layers.text
         raise UsageError(f"{files} holds no such decision; autotune cache ls lists them")
     text = render_lock(entries, deny)
     if output == "-":

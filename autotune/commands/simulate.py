@@ -89,7 +89,7 @@ def command(
         changed = sum(each.is_changed for each in found)
         click.echo(f"{changed} of {len(found)} would change")
     else:
-        files = ", ".join(str(each.path) for each in layers.files)
+        files = layers.text
         click.echo(f"{files} holds no such decision", err=True)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import click
 
@@ -23,11 +23,9 @@ from autotune._store import (
 )
 from autotune.checkup import about_decisions
 from autotune.commands.options import cache_option, json_option
-from autotune.keys import device_key
+from autotune.elsewhere import stacks_here
 from autotune.payload import SCHEMA, Json
-from kernels_bench.devices import find_devices
 from kernels_bench.spec import Stack
-from kernels_bench.stack import full_stack
 
 _FOUND_ERRORS = 1
 
@@ -44,7 +42,8 @@ def command(repair: bool, layers: Layers, as_json: bool) -> None:
     whether they fit this machine. Exit 1 where something is lost or cannot be read.
     """
     saved = _repaired(layers) if repair else None
-    found = {layer: [*_examined(layer)] for layer in layers.files}
+    today = stacks_here()
+    found = {layer: [*_examined(layer, today)] for layer in layers.files}
     if as_json:
         payload: Json = {"schema": SCHEMA, "files": [_payload(*each) for each in found.items()]}
         if repair:
@@ -60,7 +59,7 @@ def command(repair: bool, layers: Layers, as_json: bool) -> None:
         click.get_current_context().exit(_FOUND_ERRORS)
 
 
-def _examined(layer: Layer) -> Iterator[Finding]:
+def _examined(layer: Layer, today: Mapping[str, Stack]) -> Iterator[Finding]:
     if layer.is_promised and not layer.path.exists():
         yield Finding("error", f"named by {layer.why} and not there", "mount it, or do not name it")
         return
@@ -75,11 +74,7 @@ def _examined(layer: Layer) -> Iterator[Finding]:
         return
     except CacheError:
         return  # told by `examine`
-    yield from about_decisions(stored, _today())
-
-
-def _today() -> dict[str, Stack]:
-    return {device_key(found.device): full_stack(found) for found in find_devices()}
+    yield from about_decisions(stored, today)
 
 
 def _repaired(layers: Layers) -> Salvaged | None:

@@ -63,7 +63,7 @@ def _print(found: Found, layers: Layers) -> None:
 
 
 def _nothing(found: Found, layers: Layers, selection: Selection) -> str:
-    files = ", ".join(str(each.path) for each in layers.files)
+    files = layers.text
     if found.total:
         return f"no more than {found.total} decisions in {files}"
     if selection.device is not None and found.devices:

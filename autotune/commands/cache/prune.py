@@ -9,15 +9,12 @@ import click
 
 from autotune._store import Layers, Store, StoredDecision, group_evidence, list_decisions
 from autotune.commands.options import Duration, cache_option, json_option
+from autotune.elsewhere import stacks_here
 from autotune.errors import UsageError
-from autotune.keys import device_key
 from autotune.payload import SCHEMA
 from autotune.pruning import Doomed, Rules, doomed
 from autotune.table import print_table
-from kernels_bench.devices import find_devices
 from kernels_bench.method import METHOD
-from kernels_bench.spec import Stack
-from kernels_bench.stack import full_stack
 
 
 @click.command()
@@ -50,7 +47,7 @@ def command(
         raise UsageError("prune: say what is to go: --older-than, --keep, --unreachable")
     path = layers.user.path
     before = None if age_s is None else _time_before(age_s)
-    rules = Rules(before, keep, _today() if unreachable else {}, METHOD)
+    rules = Rules(before, keep, stacks_here() if unreachable else {}, METHOD)
     stored = list_decisions(path)
     found = doomed(stored, group_evidence(path), rules)
     if not dry_run and path.exists():
@@ -72,10 +69,6 @@ def _time_before(age_s: float) -> str:
     most = now - datetime.min.replace(tzinfo=timezone.utc)
     then = now - min(timedelta(seconds=min(age_s, 1e11)), most)
     return then.isoformat(timespec="seconds")
-
-
-def _today() -> dict[str, Stack]:
-    return {device_key(found.device): full_stack(found) for found in find_devices()}
 
 
 def _print(stored: tuple[StoredDecision, ...], found: Doomed, is_rehearsal: bool) -> None:
