@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from cache import LockPatience as LockPatience
     from cache import MeasurementRow as MeasurementRow
     from cache import Merged as Merged
+    from cache import MissRow as MissRow
     from cache import ModelRow as ModelRow
     from cache import Policy as Policy
     from cache import Prefer as Prefer
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from cache import Sort as Sort
     from cache import Store as Store
     from cache import StoredDecision as StoredDecision
+    from cache import StoredMiss as StoredMiss
     from cache import TuningBusyError as TuningBusyError
     from cache import TuningSubject as TuningSubject
     from cache import Which as Which
@@ -71,6 +73,7 @@ if TYPE_CHECKING:
     from cache import read_decisions as read_decisions
     from cache import read_layers as read_layers
     from cache import read_measurements as read_measurements
+    from cache import read_misses as read_misses
     from cache import require_promised as require_promised
     from cache import salvage_file as salvage_file
     from cache import show_decision as show_decision

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
 from autotune import records
-from autotune._store import Finding, StoredDecision
+from autotune._store import Finding, StoredDecision, StoredMiss
 from autotune.pruning import fits
 from kernels_bench.method import METHOD
 from kernels_bench.spec import Stack
@@ -29,6 +29,14 @@ def about_decisions(
     if stale := states[_STALE]:
         what = f"{stale} decisions are for other versions than those installed"
         yield Finding("note", what, "autotune warm measures what changed")
+
+
+def about_misses(missed: Iterable[StoredMiss]) -> Iterator[Finding]:
+    """What waits for `autotune warm --missed`."""
+    counts = [each.miss.times_seen for each in missed]
+    if counts:
+        what = f"{sum(counts)} starts found nothing for {len(counts)} questions"
+        yield Finding("note", what, "autotune warm --missed tunes for them")
 
 
 _STALE = "for this machine with other versions"

@@ -54,6 +54,8 @@ class Findings:
         if standing is not None:
             before = records.decision_of(standing)
             if before is not None and before == replace(decision, measured_at=before.measured_at):
+                # A start may have looked just before it was stored, and have noted a miss since.
+                self.store.forget_misses(device_key(device), question.text)
                 if standing.decision.evidence != count:
                     self.store.put_decision(replace(standing.decision, evidence=count))
                 return before, before.why

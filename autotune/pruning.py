@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from autotune._store import EvidenceGroup, StoredDecision, moment
+from autotune._store import EvidenceGroup, StoredDecision, StoredMiss, moment
 from autotune.keys import spec_keys_of
 from autotune.stored_json import read_versions
 from kernels_bench.spec import Stack
@@ -34,13 +34,18 @@ class Doomed:
     """Id -> why."""
     evidence: tuple[EvidenceGroup, ...] = ()
     """Whole groups of measurements, on which no decision that stays rests."""
+    misses: tuple[StoredMiss, ...] = ()
 
 
 def doomed(
-    stored: Sequence[StoredDecision], evidence: Iterable[EvidenceGroup], rules: Rules
+    stored: Sequence[StoredDecision],
+    evidence: Iterable[EvidenceGroup],
+    rules: Rules,
+    missed: Iterable[StoredMiss] = (),
 ) -> Doomed:
     """Decisions stand newest first. Measurements go where no decision that stays rests on them, and
-    they are old or of other versions themselves, or one went with which they go.
+    they are old or of other versions themselves, or one went with which they go. Misses go by their
+    age alone.
     """
     by_age = {each.id: why for each in stored if (why := _age_reason(each, rules))}
     reasons = {**by_age, **_other_reasons(stored, by_age, rules)}
@@ -52,7 +57,8 @@ def doomed(
         if not any(_rests_on(each, group) for each in stay)
         and (_is_evidence_doomed(group, rules) or any(_rests_on(each, group) for each in gone))
     )
-    return Doomed(reasons, groups)
+    old = tuple(each for each in missed if _is_before(each.miss.last_seen, rules))
+    return Doomed(reasons, groups, old)
 
 
 def _age_reason(each: StoredDecision, rules: Rules) -> str:

@@ -37,6 +37,7 @@ def _spec(fields: object, pinned: object) -> AttentionSpec:
         raise ValueError(f"not a layer: {fields!r}")
     known = {field.name for field in dataclasses.fields(AttentionSpec)}
     values = {name: value for name, value in fields.items() if name in known}
+    values.pop("page_size", None)  # of whoever stored the row first; the question has its own
     if isinstance(values.get("mla"), dict):
         values["mla"] = Mla(**values["mla"])
     match pinned:

@@ -40,9 +40,11 @@ from .rows import (
     DeviceRow,
     EvidenceGroup,
     MeasurementRow,
+    MissRow,
     ModelRow,
     Provenance,
     StoredDecision,
+    StoredMiss,
 )
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
     from .conflicts import POLICIES, Prefer, moment
     from .doctor import Finding, examine
     from .exchange import Absorbed, Merged, Policy, export_cache, import_rows, merge_files
+    from .misses import read_misses
     from .salvage import Salvaged, salvage_file
     from .sources import Selected
     from .store import Removed, Store
@@ -89,6 +92,7 @@ __all__ = [
     "LockPatience",
     "MeasurementRow",
     "Merged",
+    "MissRow",
     "ModelRow",
     "Policy",
     "Prefer",
@@ -99,6 +103,7 @@ __all__ = [
     "Sort",
     "Store",
     "StoredDecision",
+    "StoredMiss",
     "TuningBusyError",
     "TuningSubject",
     "Which",
@@ -119,6 +124,7 @@ __all__ = [
     "read_decisions",
     "read_layers",
     "read_measurements",
+    "read_misses",
     "require_promised",
     "salvage_file",
     "show_decision",
@@ -147,6 +153,7 @@ _LATE = {
     "import_rows": "exchange",
     "merge_files": "exchange",
     "moment": "conflicts",
+    "read_misses": "misses",
     "salvage_file": "salvage",
     "tuners": "tuning",
 }

@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 from .checks import Column
 from .conflicts import Prefer, Weight, is_preferred
 from .records import CHECKSUM, TABLES, Row, columns_of
-from .rows import DecisionRow, DeviceRow, MeasurementRow, ModelRow
+from .rows import DecisionRow, DeviceRow, MeasurementRow, MissRow, ModelRow
 from .sources import Read, Refused, Taken
 
 Fate: TypeAlias = Literal["new", "same", "replaced", "kept", "refused"]
@@ -187,6 +187,7 @@ _TOLD: Mapping[type[Row], _Told] = {
         ("backend", "variant", "phase", "workload"), ("outcome", "gpu_us", "samples")
     ),
     DecisionRow: _Told(("engine", "profile"), ("backend", "variant", "speedup_vs_default")),
+    MissRow: _Told(("engine", "profile"), ("model", "times_seen")),
 }
 _POINTS: Mapping[type[Row], tuple[tuple[type[Row], int], ...]] = {
     DeviceRow: (),
@@ -195,6 +196,10 @@ _POINTS: Mapping[type[Row], tuple[tuple[type[Row], int], ...]] = {
     DecisionRow: (
         (DeviceRow, columns_of(DecisionRow).index("device_key")),
         (ModelRow, columns_of(DecisionRow).index("model_fingerprint")),
+    ),
+    MissRow: (
+        (DeviceRow, columns_of(MissRow).index("device_key")),
+        (ModelRow, columns_of(MissRow).index("model_fingerprint")),
     ),
 }
 """What a row points at, and the place of the value that does."""

@@ -20,6 +20,8 @@ from .database import (
     schema_of,
 )
 from .errors import CacheError, CacheUnfinishedError, CacheUnreadableError, explained
+from .orphans import count_orphans
+from .records import TABLES
 from .sources import Refused, read_source
 
 Level: TypeAlias = Literal["error", "warning", "note"]
@@ -99,7 +101,7 @@ def _inside(path: Path) -> Iterator[Finding]:
             yield Finding("error", line, "`autotune cache doctor --repair` saves what is readable")
         if is_whole:
             yield from _about_pointers(connection)
-            yield from _about_orphans(connection)
+            yield from _about_orphans(connection, schema)
     yield from _about_rows(path)
 
 
@@ -125,23 +127,18 @@ def _about_pointers(connection: sqlite3.Connection) -> Iterator[Finding]:
         yield Finding("error", what, "`autotune cache doctor --repair` leaves it out")
 
 
-def _about_orphans(connection: sqlite3.Connection) -> Iterator[Finding]:
-    for what, sql in _ORPHANS.items():
-        (count,) = connection.execute(sql).fetchone()
+def _about_orphans(connection: sqlite3.Connection, schema: int) -> Iterator[Finding]:
+    for table, count in count_orphans(connection, schema).items():
         if count:
-            yield Finding("note", f"{count} {what}", "autotune cache prune removes them")
+            what = f"{count} {_ORPHANS[table]}"
+            yield Finding("note", what, "autotune cache prune removes them")
 
 
-_ORPHANS = {
-    "models without a decision": "SELECT count(*) FROM models WHERE fingerprint NOT IN"
-    " (SELECT model_fingerprint FROM decisions)",
-    "devices without a row": "SELECT count(*) FROM devices WHERE key NOT IN"
-    " (SELECT device_key FROM decisions) AND key NOT IN (SELECT device_key FROM measurements)",
-}
+_ORPHANS = {"models": "models without a decision", "devices": "devices without a row"}
 
 
 def _about_rows(path: Path) -> Iterator[Finding]:
-    rows = read_source(path, is_own=True, is_ours=False)
+    rows = read_source(path, is_own=True, is_ours=False, kinds=TABLES)
     refused = [each for each in rows if isinstance(each, Refused)]
     for each in refused[:_MOST_LINES]:
         what = f"{each.where}: {each.why}: changed by another tool, or damaged; no start takes it"

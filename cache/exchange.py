@@ -16,6 +16,7 @@ from .backup import copy_cache
 from .conflicts import Prefer
 from .database import SIDE_FILES, connect, exists, make_room, transaction
 from .errors import CacheUnwritableError, explained
+from .misses import forget_answered
 from .records import TABLES, columns_of
 from .scratch import put_in_new_place, put_in_place, scratch_file
 from .sources import Read, Refused, Selected, Taken, read_source
@@ -107,6 +108,7 @@ def _absorb(
     dropped = 0
     if policy.prefer == "driver" and policy.drivers:
         dropped = _drop_other_drivers(connection, policy.drivers)
+    forget_answered(connection)
     return Merged(tuple(files), dropped)
 
 

@@ -13,14 +13,14 @@ from typing import IO, TYPE_CHECKING
 from .checks import MOST_ROW_CHARACTERS, Column, RowDamagedError
 from .database import SCHEMA_VERSION
 from .errors import CacheForeignError
-from .records import TABLES, Row, columns_of
+from .records import EXCHANGED, TABLES, Row, columns_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 FORMAT = "attn-autotune cache"
 _TABLE = "table"
-_KINDS: Mapping[str, type[Row]] = {table.name: kind for kind, table in TABLES.items()}
+_KINDS: Mapping[str, type[Row]] = {TABLES[kind].name: kind for kind in EXCHANGED}
 
 MOST_LINE_BYTES = 8 * MOST_ROW_CHARACTERS
 """A character takes four bytes, or two where it is escaped; the rest is for names and numbers."""

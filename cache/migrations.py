@@ -11,7 +11,7 @@ from sqlite_utils import Database, Migrations
 
 from .checks import Column, Columns, RowDamagedError
 from .database import APPLICATION_ID
-from .records import CHECKSUM, TABLES, columns_at, kinds_of
+from .records import CHECKSUM, TABLES, columns_at, kinds_at, kinds_of
 
 if TYPE_CHECKING:
     from .records import Row
@@ -86,22 +86,30 @@ def m004_whose_and_whether_whole(database: Database) -> None:
     Rows that are there get NULL for what nobody recorded, and the checksum of what they hold; one
     that holds what it may not gets none and is left out from then on.
     """
-    for kind, table in TABLES.items():
+    for kind in kinds_at(4):
+        table = database.table(TABLES[kind].name)
         if "user" in kinds_of(kind):
-            database.table(table.name).add_column("user", str)
+            table.add_column("user", str)
         if "evidence" in kinds_of(kind):
-            database.table(table.name).add_column("evidence", int)
-        database.table(table.name).add_column(CHECKSUM, str)
-        sum_up(database, kind)
+            table.add_column("evidence", int)
+        table.add_column(CHECKSUM, str)
+        sum_up(database, kind, 4)
     database.table("decisions").create_index(["model_fingerprint"])
     for name, sql in _VIEWS_OF_4.items():
         database.create_view(name, sql)
     database.execute("PRAGMA user_version = 4")
 
 
-def sum_up(database: Database, kind: type[Row]) -> None:
-    """Write the checksums of all rows of a table of schema 4."""
-    columns = columns_at(kind, 4)
+@MIGRATIONS()
+def m005_what_was_missed(database: Database) -> None:
+    """Schema 5: what starts found no answer for."""
+    _create_misses(database)
+    database.execute("PRAGMA user_version = 5")
+
+
+def sum_up(database: Database, kind: type[Row], schema: int) -> None:
+    """Write the checksums of all rows of a table, with the columns that it has at this schema."""
+    columns = columns_at(kind, schema)
     form = Columns({name: kinds_of(kind)[name] for name in columns})
 
     def sum_of(*values: Column) -> str | None:
@@ -261,3 +269,29 @@ def _create_decisions(database: Database) -> None:
     )
     table.create_index(["device_key", "question", "versions"], unique=True)
     table.create_index(["question"])
+
+
+def _create_misses(database: Database) -> None:
+    columns = {
+        "device_key": str,
+        "question": str,
+        "model_fingerprint": str,
+        "model": str,
+        "engine": str,
+        "profile": str,
+        "tensor_parallel": int,
+        "options": str,
+        "times_seen": int,
+        "last_seen": str,
+        **_PROVENANCE,
+    }
+    table = database.table("misses").create(
+        {"id": int, **columns, "user": str, CHECKSUM: str},
+        pk="id",
+        not_null=columns,
+        foreign_keys=[
+            ("device_key", "devices", "key"),
+            ("model_fingerprint", "models", "fingerprint"),
+        ],
+    )
+    table.create_index(["device_key", "question"], unique=True)

@@ -35,7 +35,7 @@ MOST_SECONDS = 20.0
 """For one statement. A whole file of a million rows takes less."""
 
 _T = TypeVar("_T")
-_Record: TypeAlias = Sequence[Column]
+Record: TypeAlias = Sequence[Column]
 
 
 @dataclass(frozen=True)
@@ -48,26 +48,28 @@ class Reading(Generic[_T]):
 
 
 @dataclass(frozen=True)
-class _Asked(Generic[_T]):
+class Asked(Generic[_T]):
     """A statement, and what becomes of its records."""
 
     statement: Callable[[int], str]
     """SQL for a file of this schema: an old one that nobody may write is read as it is."""
     values: Sequence[Column]
-    row: Callable[[_Record, int], _T]
+    row: Callable[[Record, int], _T]
     """From a record of a file of this schema; raises RowDamagedError."""
     what: str
     """The table, for people."""
+    since: int = 1
+    """The schema that brought the table; a file of an older one holds none of it."""
 
 
 def read_decisions(path: Path, which: Which, *, is_ours: bool = True) -> Reading[StoredDecision]:
     """The decisions that fit, in the order asked for; of a file that is not ours without writing
     even what a killed writer left undone.
     """
-    return _read(path, _decisions(path, which, is_ours), is_ours)
+    return read(path, _decisions(path, which, is_ours), is_ours)
 
 
-def _decisions(path: Path, which: Which, is_ours: bool = True) -> _Asked[StoredDecision]:
+def _decisions(path: Path, which: Which, is_ours: bool = True) -> Asked[StoredDecision]:
     def statement(schema: int) -> str:
         kinds = (DecisionRow, DeviceRow, ModelRow)
         columns = ", ".join(selected(kind, schema) for kind in kinds)
@@ -79,10 +81,10 @@ def _decisions(path: Path, which: Which, is_ours: bool = True) -> _Asked[StoredD
         return f"""SELECT decisions.id, {columns} {JOINED}
             WHERE decisions.id IN ({page}) ORDER BY {which.order}"""
 
-    def row(record: _Record, schema: int) -> StoredDecision:
+    def row(record: Record, schema: int) -> StoredDecision:
         return replace(_decision(path, record, schema, which), is_ours=is_ours)
 
-    return _Asked(statement, which.values, row, "decisions")
+    return Asked(statement, which.values, row, "decisions")
 
 
 def read_measurements(
@@ -97,14 +99,14 @@ def read_measurements(
             WHERE device_key = ? AND spec_key IN ({marks}) ORDER BY id
         """
 
-    def row(record: _Record, schema: int) -> MeasurementRow:
+    def row(record: Record, schema: int) -> MeasurementRow:
         found = from_record(MeasurementRow, record[1:], schema)
         if found.device_key != device_key or found.spec_key not in spec_keys:
             raise RowDamagedError("spec_key", "is not the one that the index has")
         return found
 
-    asked = _Asked(statement, [device_key, *spec_keys], row, "measurements")
-    return _read(path, asked, is_ours)
+    asked = Asked(statement, [device_key, *spec_keys], row, "measurements")
+    return read(path, asked, is_ours)
 
 
 def list_devices(path: Path, *, is_ours: bool = True) -> tuple[DeviceRow, ...]:
@@ -113,10 +115,10 @@ def list_devices(path: Path, *, is_ours: bool = True) -> tuple[DeviceRow, ...]:
     def statement(schema: int) -> str:
         return f"SELECT devices.id, {selected(DeviceRow, schema)} FROM devices ORDER BY id"
 
-    def row(record: _Record, schema: int) -> DeviceRow:
+    def row(record: Record, schema: int) -> DeviceRow:
         return from_record(DeviceRow, record[1:], schema)
 
-    return _read(path, _Asked(statement, [], row, "devices"), is_ours).rows
+    return read(path, Asked(statement, [], row, "devices"), is_ours).rows
 
 
 def group_evidence(path: Path) -> tuple[EvidenceGroup, ...]:
@@ -124,7 +126,7 @@ def group_evidence(path: Path) -> tuple[EvidenceGroup, ...]:
     grouped = """SELECT device_key, spec_key, versions, method, count(*), max(created_at)
         FROM measurements GROUP BY device_key, spec_key, versions, method"""
 
-    def row(record: _Record, _: int) -> EvidenceGroup:
+    def row(record: Record, _: int) -> EvidenceGroup:
         device_key, spec_key, versions, method, count, newest_at = record
         if not isinstance(method, int) or not isinstance(count, int):
             raise RowDamagedError("method", "is no number")
@@ -137,18 +139,18 @@ def group_evidence(path: Path) -> tuple[EvidenceGroup, ...]:
             newest_at=str(newest_at),
         )
 
-    return _read(path, _Asked(lambda _: grouped, [], row, "measurements")).rows
+    return read(path, Asked(lambda _: grouped, [], row, "measurements")).rows
 
 
 def count_decisions(path: Path, which: Which, *, is_ours: bool = True) -> int:
     """How many there are, whatever page of them is asked for."""
     counted = f"SELECT count(*) {JOINED} {which.where}"
 
-    def row(record: _Record, _: int) -> int:
+    def row(record: Record, _: int) -> int:
         return int(record[0] or 0)
 
-    asked = _Asked(lambda _: counted, which.values, row, "decisions")
-    return sum(_read(path, asked, is_ours).rows)
+    asked = Asked(lambda _: counted, which.values, row, "decisions")
+    return sum(read(path, asked, is_ours).rows)
 
 
 def find_decisions(path: Path, question: str) -> tuple[StoredDecision, ...]:
@@ -177,7 +179,7 @@ def decision_measurements(
     return read_measurements(path, device_key, spec_keys).rows
 
 
-def _decision(path: Path, record: _Record, schema: int, which: Which) -> StoredDecision:
+def _decision(path: Path, record: Record, schema: int, which: Which) -> StoredDecision:
     decided, device = 1 + width_of(DecisionRow), 1 + width_of(DecisionRow) + width_of(DeviceRow)
     number = record[0]
     if not isinstance(number, int):
@@ -198,7 +200,8 @@ def _decision(path: Path, record: _Record, schema: int, which: Which) -> StoredD
     return stored
 
 
-def _read(path: Path, asked: _Asked[_T], is_ours: bool = True) -> Reading[_T]:
+def read(path: Path, asked: Asked[_T], is_ours: bool = True) -> Reading[_T]:
+    """Ask one file; raises CacheError."""
     if not exists(path):
         return Reading()
     with (
@@ -208,13 +211,13 @@ def _read(path: Path, asked: _Asked[_T], is_ours: bool = True) -> Reading[_T]:
         limit_time(connection, MOST_SECONDS)
         connection.text_factory = tolerant_text
         schema = schema_of(connection, path)
-        if schema == 0:
+        if schema < asked.since:
             return Reading()
         records = connection.execute(asked.statement(schema), asked.values)
         return _sorted_out(records, schema, asked)
 
 
-def _sorted_out(records: Iterable[_Record], schema: int, asked: _Asked[_T]) -> Reading[_T]:
+def _sorted_out(records: Iterable[Record], schema: int, asked: Asked[_T]) -> Reading[_T]:
     rows, damaged = [], []
     for record in records:
         try:

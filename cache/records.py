@@ -6,13 +6,13 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from .checks import Column, Columns, Kind, RowDamagedError, printable
-from .rows import DecisionRow, DeviceRow, MeasurementRow, ModelRow, Provenance
+from .rows import DecisionRow, DeviceRow, MeasurementRow, MissRow, ModelRow, Provenance
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-Row: TypeAlias = DeviceRow | ModelRow | MeasurementRow | DecisionRow
-RowT = TypeVar("RowT", DeviceRow, ModelRow, MeasurementRow, DecisionRow)
+Row: TypeAlias = DeviceRow | ModelRow | MeasurementRow | DecisionRow | MissRow
+RowT = TypeVar("RowT", DeviceRow, ModelRow, MeasurementRow, DecisionRow, MissRow)
 
 CHECKSUM = "checksum"
 """A column of every table and a field of no row: it says that the others are as they were put."""
@@ -28,11 +28,13 @@ class Table:
     key: tuple[str, ...]
     """The columns that are unique together: a row that repeats them replaces."""
     added: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
-    """Schema -> the columns that came with it; all others came with the first."""
+    """Schema -> the columns that came with it; all others came with the table."""
+    first: int = 1
+    """The schema that brought the table."""
 
     def since(self, column: str) -> int:
         """The schema that brought a column."""
-        return next((since for since, names in self.added.items() if column in names), 1)
+        return next((since for since, names in self.added.items() if column in names), self.first)
 
     def term(self, column: str, schema: int) -> str:
         """What a SELECT says for a column: NULL where a file of this schema is too old for it."""
@@ -76,8 +78,17 @@ TABLES: Mapping[type[Row], Table] = {
         ("device_key", "question", "versions"),
         {3: _DECIDED_SINCE_3, 4: _DECIDED_SINCE_4},
     ),
+    MissRow: Table("misses", ("device_key", "question"), first=5),
 }
 """Each after those that its keys point at."""
+
+EXCHANGED: tuple[type[Row], ...] = tuple(kind for kind in TABLES if kind is not MissRow)
+"""What files give each other: what a start missed is a note for its own machine."""
+
+
+def kinds_at(schema: int) -> tuple[type[Row], ...]:
+    """The kinds of row that a file of this schema has a table for."""
+    return tuple(kind for kind, table in TABLES.items() if table.first <= schema)
 
 
 def _kinds_of(kind: type[Row]) -> Mapping[str, Kind]:

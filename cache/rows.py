@@ -1,4 +1,4 @@
-"""The rows of schema 4, a frozen dataclass a table. Columns are columns: no row holds a pickle."""
+"""The rows of schema 5, a frozen dataclass a table. Columns are columns: no row holds a pickle."""
 
 from __future__ import annotations
 
@@ -156,6 +156,31 @@ class DecisionRow:
 
 
 @dataclass(frozen=True)
+class MissRow:
+    """Table `misses`: what starts of an engine found no answer for. (`device_key`, `question`) is
+    unique; a note of this file alone, which is neither exported nor merged.
+
+    What it says is of the last start that missed, but for `created_at`, which is of the first.
+    """
+
+    device_key: str
+    question: str
+    """As decisions have it."""
+    model_fingerprint: str
+    model: str
+    """The name that the start gave it."""
+    engine: str
+    profile: str
+    tensor_parallel: int
+    options: str
+    """JSON: how the engine was started, for people."""
+    times_seen: int
+    last_seen: str
+    """As `created_at` is written."""
+    provenance: Provenance
+
+
+@dataclass(frozen=True)
 class EvidenceGroup:
     """Measurements of some layers on a device that share their versions and their method."""
 
@@ -179,3 +204,13 @@ class StoredDecision:
     file: Path
     is_ours: bool = True
     """Whether the file may be written, if only to undo what a killed writer left."""
+
+
+@dataclass(frozen=True)
+class StoredMiss:
+    """A miss as it is read back, with what its keys point at."""
+
+    id: int
+    miss: MissRow
+    device: DeviceRow
+    model: ModelRow

@@ -15,7 +15,7 @@ from .backup import beside
 from .database import SIDE_FILES, connect, make_room, tolerant_text, version_of
 from .errors import NOT_OURS, CacheBusyError, CacheCorruptError, CacheUnreadableError, explained
 from .exchange import new_tables
-from .records import TABLES, Row, selected
+from .records import TABLES, Row, kinds_at, selected
 from .scratch import put_in_place, scratch_file
 from .sources import Read, checked_record
 from .tuning import tuners
@@ -112,7 +112,7 @@ def _keep(path: Path, kept: Path) -> None:
 
 
 def _rows(source: sqlite3.Connection, schema: int, size_bytes: int, lost: _Lost) -> Iterator[Read]:
-    for kind in TABLES if schema else ():
+    for kind in kinds_at(schema):
         for each in _records(source, kind, schema, size_bytes // _LEAST_ROW_BYTES, lost):
             yield checked_record(kind, each, schema, is_own=True)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,7 +16,18 @@ from .conflicts import moment
 from .database import connect_to_read, exists, schema_of, tolerant_text
 from .errors import CacheForeignError, CacheUnreadableError, explained
 from .query import JOINED, Which
-from .records import CHECKSUM, CHECKSUM_SINCE, COLUMNS, TABLES, Row, columns_of, kinds_of, selected
+from .records import (
+    CHECKSUM,
+    CHECKSUM_SINCE,
+    COLUMNS,
+    EXCHANGED,
+    TABLES,
+    Row,
+    columns_of,
+    kinds_at,
+    kinds_of,
+    selected,
+)
 from .rows import DecisionRow, DeviceRow, MeasurementRow, ModelRow
 
 if TYPE_CHECKING:
@@ -87,7 +98,12 @@ class Selected:
 
 
 def read_source(
-    path: Path, part: Selected | None = None, *, is_own: bool = False, is_ours: bool = True
+    path: Path,
+    part: Selected | None = None,
+    *,
+    is_own: bool = False,
+    is_ours: bool = True,
+    kinds: Collection[type[Row]] = EXCHANGED,
 ) -> Generator[Read, None, None]:
     """All rows of a cache or of JSON Lines, or a part of a cache; each after those that it points
     at. Of a cache of one's own any row is taken that is as it was put; only a file that is ours is
@@ -105,7 +121,7 @@ def read_source(
                 yield from _of_lines(path, jsonl.read_lines(file, path))
                 return
         with closing(connect_to_read(path, BUSY_TIMEOUT_S, is_ours=is_ours)) as connection:
-            yield from _of_tables(path, connection, part, is_own)
+            yield from _of_tables(path, connection, part, is_own, kinds)
 
 
 def _of_lines(path: Path, lines: Iterator[tuple[int, dict[str, object]]]) -> Iterator[Read]:
@@ -120,10 +136,14 @@ def _of_lines(path: Path, lines: Iterator[tuple[int, dict[str, object]]]) -> Ite
 
 
 def _of_tables(
-    path: Path, connection: sqlite3.Connection, part: Selected | None, is_own: bool
+    path: Path,
+    connection: sqlite3.Connection,
+    part: Selected | None,
+    is_own: bool,
+    kinds: Collection[type[Row]],
 ) -> Iterator[Read]:
     schema = schema_of(connection, path)
-    for kind in TABLES if schema else ():
+    for kind in (kind for kind in kinds_at(schema) if kind in kinds):
         for number, record in enumerate(_records(connection, kind, schema, part), 1):
             if number > MOST_ROWS:
                 raise CacheForeignError(path, f"more than {MOST_ROWS} rows")

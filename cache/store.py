@@ -8,8 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .database import connect, make_room, transaction
+from .database import SCHEMA_VERSION, connect, make_room, transaction
 from .errors import CacheMissingError, CacheUnwritableError, explained
+from .misses import count_miss, forget_miss
+from .orphans import delete_orphans
 from .reader import decision_measurements
 from .records import TABLES, Row, to_record
 
@@ -25,8 +27,10 @@ if TYPE_CHECKING:
         DeviceRow,
         EvidenceGroup,
         MeasurementRow,
+        MissRow,
         ModelRow,
         StoredDecision,
+        StoredMiss,
     )
 
 BUSY_TIMEOUT_S = 30.0
@@ -41,16 +45,7 @@ class Removed:
     measurements: int
     orphans: int
     """Devices and models."""
-
-
-# Indexes serve both: of a million measurements none is read.
-_WITHOUT_ROWS = (
-    "models WHERE NOT EXISTS (SELECT 1 FROM decisions"
-    " WHERE decisions.model_fingerprint = models.fingerprint)",
-    "devices WHERE NOT EXISTS (SELECT 1 FROM decisions"
-    " WHERE decisions.device_key = devices.key)"
-    " AND NOT EXISTS (SELECT 1 FROM measurements WHERE measurements.device_key = devices.key)",
-)
+    misses: int = 0
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
@@ -129,17 +124,30 @@ class Store:
         self._put([*self._described.values(), *rows])
 
     def put_decision(self, row: DecisionRow) -> int:
-        """Store an answer, or replace the one of its device, question and versions. Returns its id.
-
-        The device and the model come first.
+        """Store an answer, or replace the one of its device, question and versions; it is missed no
+        more. Returns its id. The device and the model come first.
         """
         key = [row.device_key, row.question, row.versions]
         where = "device_key = ? AND question = ? AND versions = ?"
         with self._transaction() as database:
             self._upsert(database, [*self._described.values(), row])
+            forget_miss(database.conn, row.device_key, row.question)
             return int(
                 database.execute(f"SELECT id FROM decisions WHERE {where}", key).fetchone()[0]
             )
+
+    def put_miss(self, row: MissRow, device: DeviceRow, model: ModelRow) -> None:
+        """Note what a start found no answer for, with what it points at, or count it once more. Of
+        too many the oldest go.
+        """
+        with self._transaction() as database:
+            if count_miss(database, row, device, model):
+                delete_orphans(database.conn, SCHEMA_VERSION)
+
+    def forget_misses(self, device_key: str, question: str) -> None:
+        """Of a question that is answered for a device."""
+        with self._transaction() as database:
+            forget_miss(database.conn, device_key, question)
 
     def measurements(
         self, device_key: str, spec_keys: Collection[str]
@@ -166,10 +174,13 @@ class Store:
                 )
 
     def remove(
-        self, stored: Iterable[StoredDecision], evidence: Iterable[EvidenceGroup]
+        self,
+        stored: Iterable[StoredDecision],
+        evidence: Iterable[EvidenceGroup],
+        missed: Iterable[StoredMiss] = (),
     ) -> Removed:
-        """Remove decisions and groups of measurements, and then the models and devices that nothing
-        is stored for. What was stored since they were read stays.
+        """Remove decisions, groups of measurements and misses, and then the models and devices that
+        nothing is stored for. What was stored since they were read stays.
         """
         with self._transaction() as database:
             ids = [(each.id, each.decision.provenance.created_at) for each in stored]
@@ -181,11 +192,10 @@ class Store:
                 for each in evidence
             ]
             measurements = self._delete(database, "measurements", which, groups)
-            orphans = sum(
-                database.conn.execute(f"DELETE FROM {statement}").rowcount
-                for statement in _WITHOUT_ROWS
-            )
-        return Removed(decisions, measurements, orphans)
+            seen = [(each.id, each.miss.last_seen) for each in missed]
+            misses = self._delete(database, "misses", "id = ? AND last_seen = ?", seen)
+            orphans = delete_orphans(database.conn, SCHEMA_VERSION)
+        return Removed(decisions, measurements, orphans, misses)
 
     def shrink(self) -> bool:
         """Give the room of what was removed back to the disk; False where another process reads, or

@@ -7,8 +7,8 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from cache import DecisionRow, DeviceRow, MeasurementRow, ModelRow, Provenance
-from cache.database import connect, transaction
+from cache import DecisionRow, DeviceRow, MeasurementRow, MissRow, ModelRow, Provenance
+from cache.database import SCHEMA_VERSION, connect, transaction
 from cache.migrations import MIGRATIONS, m002_how_it_was_measured, sum_up
 from cache.records import TABLES, Row, to_record
 from cache.schema import wrap
@@ -105,6 +105,21 @@ DECISION = DecisionRow(
 )
 
 
+MISS = MissRow(
+    device_key=DEVICE.key,
+    question=DECISION.question,
+    model_fingerprint=MODEL.fingerprint,
+    model="my-fine-tune",
+    engine="vllm",
+    profile="balanced",
+    tensor_parallel=1,
+    options='{"source": "/models/my-fine-tune"}',
+    times_seen=1,
+    last_seen=PROVENANCE.created_at,
+    provenance=PROVENANCE,
+)
+
+
 def write_schema_1(path: Path, *rows: Row) -> None:
     """A file as the first version left it: what rows have beyond its columns is not in it."""
     with closing(connect(path, "rwc", 5.0)) as connection:
@@ -123,7 +138,7 @@ def tamper(path: Path, statement: str) -> None:
         connection.execute(statement)
         database = wrap(connection)
         for kind in TABLES:
-            sum_up(database, kind)
+            sum_up(database, kind, SCHEMA_VERSION)
         connection.commit()
 
 

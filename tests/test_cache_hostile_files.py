@@ -319,7 +319,10 @@ def utf_16(path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection:
         script = [line for line in connection.iterdump() if "_sqlite_migrations" not in line]
     path.unlink()
-    numbers = [f"PRAGMA application_id = {database.APPLICATION_ID}", "PRAGMA user_version = 4"]
+    numbers = [
+        f"PRAGMA application_id = {database.APPLICATION_ID}",
+        f"PRAGMA user_version = {database.SCHEMA_VERSION}",
+    ]
     execute(path, "PRAGMA encoding = 'UTF-16le'", *script, *numbers)
 
 
@@ -739,7 +742,7 @@ NO_FILES: dict[str, tuple[bytes | str, str]] = {
     "a list for a header": ("[]", NO_EXPORT),
     "a deep header": ("[" * 100_000, NO_EXPORT),
     "a header twice": (header().replace("{", '{"schema": 4, '), NO_EXPORT),
-    "a newer schema": (header(schema=5), "schema 5, and this version knows 1 to 4; upgrade"),
+    "a newer schema": (header(schema=6), "schema 6, and this version knows 1 to 5; upgrade"),
     "schema 0": (header(schema=0), "schema 0, "),
     "schema true": (header(schema=True), "schema True, "),
     "schema NULL": (header(schema=None), "schema None, "),

@@ -350,6 +350,7 @@ def test_prune_keeps_the_newest_of_each_question(tiny: str, file: Path) -> None:
         "dry_run": True,
         "decisions": [{"id": number, "why": "2 newer ones stay"} for number in (3, 2)],
         "measurements": 0,
+        "misses": 0,
     }
     assert len(list_decisions(file)) == 4
     assert run_json("cache", "prune", "--keep", "2") == payload | {"dry_run": False}

@@ -58,8 +58,8 @@ def any_target_options(command: Command) -> Command:
 
 
 def targets_options(command: Command) -> Command:
-    """As `target_options` with --model repeated: one `targets`."""
-    return _with_targets(_model_option(required=True, multiple=True), _device_here, command)
+    """As `target_options` with --model repeated, or not given: one `targets`."""
+    return _with_targets(_model_option(multiple=True), _device_here, command)
 
 
 def _refuse_name(ctx: click.Context, option: click.Parameter, text: str) -> str:

@@ -17,6 +17,14 @@ from autotune._store import (
 )
 from autotune.chooser import answer
 from autotune.commands.busy import Busy, subject_of, tell_busy, tell_dead, tell_wait
+from autotune.commands.missed import (
+    Backlog,
+    check_usage,
+    find_backlog,
+    print_backlog,
+    tell_waiting,
+    waiting_payload,
+)
 from autotune.commands.options import (
     Duration,
     Target,
@@ -33,6 +41,7 @@ from autotune.errors import NoBackendError
 from autotune.job import Job
 from autotune.keys import Question
 from autotune.payload import choice_payload
+from autotune.profiles import Profile
 from autotune.report import Told, nobody_left_text, nobody_text, print_plan, print_report
 from autotune.run_payload import plans_payload, report_payload
 from autotune.settings import Settings
@@ -51,6 +60,11 @@ from kernels_bench.devices import FoundDevice, find_device, find_devices
     help="How many workloads; autotune warm --dry-run lists them.",
 )  # fmt: skip
 @click.option("--budget", type=Duration(), help="Stop after this time, and say what is left out.")
+@click.option(
+    "--missed", is_flag=True,
+    help="In the place of --model: what engine starts found no answer for, on devices of this"
+    " machine.",
+)  # fmt: skip
 @click.option("--force", is_flag=True, help="Measure again what is already stored.")
 @click.option(
     "--wait/--no-wait", default=True, show_default=True,
@@ -65,6 +79,7 @@ def command(
     profile: str | None,
     effort: str,
     budget: float | None,
+    missed: bool,
     force: bool,
     wait: bool,
     dry_run: bool,
@@ -74,21 +89,19 @@ def command(
     """Measure a model's candidates on this machine, decide, and remember the decision."""
     settings = settings_from(profile)
     weighed = profile_from(settings)
+    check_usage(missed, bool(targets), weighed)
+    backlog = find_backlog(layers, weighed, settings.disabled) if missed else None
     jobs = [
-        Job(
-            model=target.model(),
-            found=found,
-            profile=weighed,
-            wishes=Wishes(target.engine, settings.disabled),
+        replace(
+            job,
             effort="full" if effort == "full" else "quick",
             budget_s=settings.budget_s if budget is None else budget,
             force=force,
         )
-        for target in targets
-        for found in _devices(target.device)
+        for job in (_jobs(targets, weighed, settings) if backlog is None else backlog.jobs)
     ]
     if dry_run:
-        _show_plans(jobs, as_json)
+        _show_plans(jobs, backlog, as_json)
         return
     reports, busy = _tuned(jobs, layers, settings, wait)
     told = [
@@ -101,8 +114,12 @@ def command(
     ]
     for other in busy:
         tell_busy(other)
+    waiting = () if backlog is None else backlog.after(reports)
+    tell_waiting(waiting)
     if as_json:
         payload = report_payload(told) | {"busy": [choice_payload(each.choice) for each in busy]}
+        if backlog is not None:
+            payload["missed"] = waiting_payload(waiting)
         click.echo(json.dumps(payload, indent=2))
     else:
         for each in told:
@@ -114,12 +131,22 @@ def command(
             raise NoBackendError(nobody_left_text(report))
 
 
+def _jobs(targets: tuple[Target, ...], profile: Profile, settings: Settings) -> tuple[Job, ...]:
+    return tuple(
+        Job(target.model(), found, profile, Wishes(target.engine, settings.disabled))
+        for target in targets
+        for found in _devices(target.device)
+    )
+
+
 def _tuned(
     jobs: list[Job], layers: Layers, settings: Settings, wait: bool
 ) -> tuple[list[tuple[Job, Report]], list[Busy]]:
     """One job after the other, and those that somebody else is at for longer than is waited."""
     reports: list[tuple[Job, Report]] = []
     busy: list[Busy] = []
+    if not jobs:
+        return reports, busy
     with (
         Store.open(layers.user.path) as store,
         Bench(settings.patience) as bench,
@@ -171,11 +198,16 @@ def _rest(job: Job, started: float) -> Job:
     return replace(job, budget_s=max(0.0, job.budget_s - (time.monotonic() - started)))
 
 
-def _show_plans(jobs: list[Job], as_json: bool) -> None:
+def _show_plans(jobs: list[Job], backlog: Backlog | None, as_json: bool) -> None:
     with Bench() as bench:
         plans = [plan_job(job, bench) for job in jobs]
     if as_json:
-        click.echo(json.dumps(plans_payload(plans), indent=2))
+        payload = plans_payload(plans)
+        if backlog is not None:
+            payload["missed"] = waiting_payload(backlog.waiting)
+        click.echo(json.dumps(payload, indent=2))
     else:
+        if backlog is not None:
+            print_backlog(backlog)
         for plan in plans:
             print_plan(plan)

@@ -18,10 +18,11 @@ from autotune._store import (
     Which,
     examine,
     read_decisions,
+    read_misses,
     salvage_file,
     tuners,
 )
-from autotune.checkup import about_decisions
+from autotune.checkup import about_decisions, about_misses
 from autotune.commands.options import cache_option, json_option
 from autotune.elsewhere import stacks_here
 from autotune.payload import SCHEMA, Json
@@ -68,6 +69,7 @@ def _examined(layer: Layer, today: Mapping[str, Stack]) -> Iterator[Finding]:
         yield Finding("note", str(holder))
     try:
         stored = read_decisions(layer.path, Which(), is_ours=False).rows
+        missed = read_misses(layer.path, is_ours=False) if layer.is_written else ()
     except CacheUnfinishedError as error:
         if not layer.is_written:  # the user's file the next start mends
             yield Finding("error", error.what, "open it once where it may be written")
@@ -75,6 +77,7 @@ def _examined(layer: Layer, today: Mapping[str, Stack]) -> Iterator[Finding]:
     except CacheError:
         return  # told by `examine`
     yield from about_decisions(stored, today)
+    yield from about_misses(missed)
 
 
 def _repaired(layers: Layers) -> Salvaged | None:

@@ -7,7 +7,14 @@ from datetime import datetime, timedelta, timezone
 
 import click
 
-from autotune._store import Layers, Store, StoredDecision, group_evidence, list_decisions
+from autotune._store import (
+    Layers,
+    Store,
+    StoredDecision,
+    group_evidence,
+    list_decisions,
+    read_misses,
+)
 from autotune.commands.options import Duration, cache_option, json_option
 from autotune.elsewhere import stacks_here
 from autotune.errors import UsageError
@@ -20,7 +27,7 @@ from kernels_bench.method import METHOD
 @click.command()
 @click.option(
     "--older-than", "age_s", type=Duration(), metavar="AGE",
-    help="What was decided longer ago: 90d, 12h.",
+    help="What was decided, or missed last, longer ago: 90d, 12h.",
 )  # fmt: skip
 @click.option(
     "--keep", type=click.IntRange(min=1), metavar="N",
@@ -49,11 +56,11 @@ def command(
     before = None if age_s is None else _time_before(age_s)
     rules = Rules(before, keep, stacks_here() if unreachable else {}, METHOD)
     stored = list_decisions(path)
-    found = doomed(stored, group_evidence(path), rules)
+    found = doomed(stored, group_evidence(path), rules, read_misses(path))
     if not dry_run and path.exists():
         with Store.open(path) as store:
             gone = [each for each in stored if each.id in found.decisions]
-            store.remove(gone, found.evidence)
+            store.remove(gone, found.evidence, found.misses)
             is_shrunk = store.shrink()
         if not is_shrunk:
             click.echo("the file keeps its size: another process reads it", err=True)
@@ -83,7 +90,8 @@ def _print(stored: tuple[StoredDecision, ...], found: Doomed, is_rehearsal: bool
         print_table("Would go" if is_rehearsal else "Removed", columns, rows)
     count = sum(group.count for group in found.evidence)
     verb = "would be removed" if is_rehearsal else "removed"
-    click.echo(f"{len(rows)} decisions and {count} measurements {verb}", err=True)
+    misses = f" and {len(found.misses)} misses" if found.misses else ""
+    click.echo(f"{len(rows)} decisions and {count} measurements{misses} {verb}", err=True)
 
 
 def _payload(found: Doomed, is_rehearsal: bool) -> dict[str, object]:
@@ -92,4 +100,5 @@ def _payload(found: Doomed, is_rehearsal: bool) -> dict[str, object]:
         "dry_run": is_rehearsal,
         "decisions": [{"id": number, "why": why} for number, why in found.decisions.items()],
         "measurements": sum(group.count for group in found.evidence),
+        "misses": len(found.misses),
     }
