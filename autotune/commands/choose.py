@@ -19,6 +19,7 @@ from autotune.commands.options import (
 )
 from autotune.decision import Choice
 from autotune.elsewhere import find_anywhere
+from autotune.engine_options import option_pairs
 from autotune.payload import choice_payload
 from autotune.text import choice_lines
 from autotune.today import Asked
@@ -37,7 +38,9 @@ _HITS = ("exact", "drifted", "borrowed")
     type=click.Choice(["text", "json", "args", "env"]),
     default="text",
     show_default=True,
-    help="args: for the engine's command line; env: for a shell.",
+    help="args: for the engine's command line, one option a line, nested ones as JSON without"
+    " spaces: vllm serve MODEL $(autotune choose ... --format args), the $(...) unquoted."
+    " env: for a shell.",
 )
 @click.option("--strict", is_flag=True, help="An override that cannot run is an error.")
 @click.option(
@@ -75,20 +78,13 @@ def command(
         click.get_current_context().exit(_NOT_HIT)
 
 
-def _word(value: object) -> str:
-    """A value on a command line: engines read nested options as JSON."""
-    return json.dumps(value) if isinstance(value, (dict, list)) else str(value)
-
-
 def _render(choice: Choice, form: str) -> str:
     match form:
         case "json":
             return json.dumps(choice_payload(choice), indent=2)
         case "args":
-            options = ({} if choice.is_observed else choice.engine_options or {}).items()
-            return "".join(
-                f"--{name.replace('_', '-')} {_word(value)}\n" for name, value in options
-            )
+            options = {} if choice.is_observed else choice.engine_options or {}
+            return "".join(f"{name} {word}\n" for name, word in option_pairs(options))
         case "env":
             # An engine's own default, written down, would be the next start's override.
             is_engine_s = choice.state == "default" and choice.engine != "any"

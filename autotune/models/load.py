@@ -20,7 +20,7 @@ def load_model(request: ModelRequest) -> ModelConfig:
     source = request.source
     file = _config_file(source)
     if file is not None:
-        return parse_config(_read(file), request, name=_alias(file), where=str(file))
+        return parse_config(load_config(file), request, name=_alias(file), where=str(file))
     preset = find_preset(source)
     if preset is not None:
         where = f"preset {preset.name}"
@@ -69,7 +69,8 @@ def _nothing_there(source: str) -> ModelError:
     return unknown_model(source)
 
 
-def _read(file: Path) -> dict[str, object]:
+def load_config(file: Path) -> dict[str, object]:
+    """Read a config.json; raises ConfigError."""
     try:
         if not file.is_file():
             raise ConfigError(f"{file}: expected a file of JSON, found something else")
