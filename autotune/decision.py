@@ -125,6 +125,8 @@ class Choice:
     """AUTOTUNE_MODE=observe: said, and to be acted on by nobody."""
     file: Path | None = None
     """The cache file that answers; None where none does."""
+    is_miss: bool = False
+    """Nothing is stored for this question, nor can stored measurements answer it."""
     unread: tuple[CacheError, ...] = ()
     """Why cache files could not be read; the warnings say so too."""
 

@@ -56,7 +56,7 @@ class Child:
                 stderr=self._output,
                 start_new_session=True,  # Ctrl-C is the parent's to handle
                 cwd="/",  # `-m` puts it first on the path: no folder of a user's, nor site-packages
-                env={**os.environ, "PYTHONPATH": _search_path()},
+                env={**os.environ, "PYTHONPATH": search_path()},
             )
         except OSError as error:
             self._connection.close()
@@ -143,7 +143,7 @@ class Child:
         return f"{ended}{_while(last)}{said and f': {said}'}"
 
 
-def _search_path() -> str:
+def search_path() -> str:
     """The parent's own path in its order, so that the child finds the same packages and plug-ins;
     and this package, should the parent have found it by other means.
     """

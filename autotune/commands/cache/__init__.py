@@ -24,6 +24,7 @@ class _Commands(LazyGroup):
         "rm": "remove decisions",
         "prune": "remove what is old or superseded",
         "doctor": "what is wrong, and what can be saved",
+        "quarantine": "decisions with which an engine's start died",
     }
 
 
