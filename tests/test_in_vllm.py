@@ -9,6 +9,7 @@ import importlib
 import json
 import logging
 import pickle
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -499,6 +500,38 @@ def test_quarantine_is_lifted_where_the_default_dies_too(
             run(start(tiny), RuntimeError("no memory for the KV cache"))
     assert "quarantine of swift:plain" in caplog.text
     assert backend_of(start(tiny)) == "TRITON_ATTN"
+
+
+def test_default_that_was_not_wrapped_before_is_watched_too(
+    vllm: ModuleType, file: Path, tiny: str, tmp_path: Path
+) -> None:
+    """In a process of its own, as every real start is."""
+    put(file, tiny, "swift:plain")
+    with pytest.raises(RuntimeError):
+        run(start(tiny), RuntimeError("no memory for the KV cache"))
+    assert len(dead(file)) == 1
+    source = f"""
+import sys
+sys.path[:0] = {sys.path!r}
+from autotune import in_vllm
+from vllm.engine.arg_utils import EngineArgs
+in_vllm.register()
+config = EngineArgs({tiny!r}).create_engine_config()
+from vllm.v1.engine.async_llm import AsyncLLM
+AsyncLLM.dies_of = RuntimeError("no memory for the KV cache")
+AsyncLLM(vllm_config=config)
+"""
+    subprocess.run([sys.executable, "-c", source], capture_output=True)
+    assert dead(file) == ()
+
+
+def test_metric_says_default_where_nothing_is_measured(vllm: ModuleType, tiny: str) -> None:
+    from prometheus_client import generate_latest
+
+    run(start(tiny))
+    text = generate_latest().decode()
+    assert 'state="default"' in text
+    assert 'applied="false"' in text
 
 
 def test_without_a_place_for_a_mark_the_default_stays(

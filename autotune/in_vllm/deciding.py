@@ -66,12 +66,13 @@ def _decide(
                 return
         else:
             reply = answerer.ask(request_of(config, headless=call.headless), _pass_on)
+        took_ms = (time.monotonic() - began) * 1e3
         stamp, refusals = _fitting(config, reply, call)
         _remember(config, reply, stamp)  # before anything is set, so that nothing goes unwatched
         if stamp is not None:
             put(config.attention_config, stamp.taken)
             put_stamp(config.attention_config, stamp)
-        _tell(reply, stamp, refusals, (time.monotonic() - began) * 1e3)
+        _tell(reply, stamp, refusals, took_ms)
     except NoAnswerError as error:
         _log.warning("attn-autotune: vLLM's own choice stays: %s", error)
     except Exception as error:  # whatever it is, vLLM has to start
@@ -102,8 +103,10 @@ def _fitting(config: VllmConfig, reply: Reply, call: Call) -> tuple[Stamp | None
             refusals.append(f"{option.label} cannot be taken: {why}")
         else:
             known.append(option)
-    if known and (why := watch_engines(is_offline=call.usage == "LLM_CLASS")):
-        return None, (*refusals, f"no start can be watched: {why}")
+    # Also where nothing is taken: whether the default serves is of interest, and its metric.
+    unwatched = watch_engines(is_offline=call.usage == "LLM_CLASS")
+    if known and unwatched:
+        return None, (*refusals, f"no start can be watched: {unwatched}")
     return (Stamp(known[0], tuple(known[1:])) if known else None), tuple(refusals)
 
 
