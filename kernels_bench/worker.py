@@ -6,7 +6,6 @@ that crashes takes this process along and nothing else.
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import os
 import signal
@@ -39,11 +38,10 @@ from kernels_bench.messages import (
     Step,
     Task,
 )
+from kernels_bench.parent import end_with_parent
 from kernels_bench.rehearsal import rehearse
 from kernels_bench.spec import Failed
 from kernels_bench.workbench import Workbench, set_up
-
-_PR_SET_PDEATHSIG = 1
 
 
 class Worker:
@@ -120,15 +118,9 @@ def serve(connection: Connection) -> None:
         worker.answer(request)
 
 
-def _die_with_parent() -> None:
-    """A parent killed by -9 cannot tell us: let the kernel do it (prctl(2), Linux)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
 def main() -> None:
     """Serve the parent's connection, whose file descriptor is the only argument."""
-    _die_with_parent()
+    end_with_parent(signal.SIGKILL)
     os.dup2(2, 1)  # a candidate may print: stdout belongs to results
     with Connection(int(sys.argv[1])) as connection:
         serve(connection)

@@ -8,10 +8,12 @@ import dataclasses
 import importlib
 import json
 import logging
+import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -598,7 +600,13 @@ if sys.argv[2] == "autotune.in_vllm.answering":
     sys.argv[:3] = sys.argv[2:3]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 open(__file__ + ".said", "a").write(" ".join(sys.argv[1:]) + "\\n")
-print("[1/1] 8q1s1k: swift 5 us", file=sys.stderr)
+print("[1/1] 8q1s1k: swift 5 us", file=sys.stderr, flush=True)
+if os.path.exists(__file__ + ".hangs"):
+    with open(__file__ + ".new", "w") as file:
+        file.write(str(os.getpid()))
+    os.rename(__file__ + ".new", __file__ + ".pid")
+    print("compiling", file=sys.stderr, flush=True)
+    time.sleep(600)
 if os.path.exists(__file__ + ".sleeps"):
     time.sleep(5)
 if os.path.exists(__file__ + ".fails"):
@@ -641,6 +649,37 @@ def test_tune_may_be_silent_for_longer_than_an_answer(
     monkeypatch.setattr("autotune.in_vllm.asking.ANSWER_S", 3.0)
     tuner.with_name("python.sleeps").touch()
     assert backend_of(start(tiny)) == "TRITON_ATTN"
+
+
+def test_tune_ends_with_the_start_that_wanted_it(
+    vllm: ModuleType, tiny: str, tuner: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C while it tunes: nobody goes on to use the device."""
+    tuner.with_name("python.hangs").touch()
+    monkeypatch.setattr("autotune.in_vllm.deciding._pass_on", interrupt_once_it_runs(tuner))
+    with pytest.raises(KeyboardInterrupt):
+        start(tiny)
+    pid = int(tuner.with_name("python.pid").read_text())
+    deadline = time.monotonic() + 10
+    while is_alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not is_alive(pid)
+
+
+def interrupt_once_it_runs(tuner: Path) -> Callable[[Any], None]:
+    def interrupt(told: Any) -> None:
+        if tuner.with_name("python.pid").exists():
+            raise KeyboardInterrupt
+
+    return interrupt
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def test_tune_that_fails_costs_a_warning(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -16,6 +17,7 @@ from contextlib import suppress
 from autotune.in_vllm.messages import Message, line_of, read_request
 from kernels_bench.devices import FoundDevice, find_device
 from kernels_bench.errors import AutotuneError
+from kernels_bench.parent import end_with_parent
 
 _IDLE_S = 600.0
 """A process that imported vLLM's arguments and never makes a config: a client, a help text."""
@@ -23,6 +25,9 @@ _IDLE_S = 600.0
 
 def main() -> None:
     """One request on stdin; told lines and one reply on stdout."""
+    # A run of `autotune warm` that was started from here ends as this process does.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    end_with_parent(signal.SIGTERM)
     # Whatever a plug-in prints is no message.
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)

@@ -16,6 +16,9 @@ from autotune.in_vllm.messages import Reply, Request, Told, Wait, line_of, read_
 ANSWER_S = 30.0
 """Silence that counts as a hang: of a disk, a driver, a plug-in. The start goes on without us."""
 
+_ENDING_S = 5.0
+"""For a run of `autotune warm` to be ended before it."""
+
 
 class NoAnswerError(Exception):
     """Our process said nothing that could be used; the text says why."""
@@ -63,9 +66,12 @@ class Answerer:
             with suppress(OSError):
                 if stream is not None:
                     stream.close()
-        with suppress(OSError):
+        self._process.terminate()
+        try:
+            self._process.wait(_ENDING_S)
+        except subprocess.TimeoutExpired:
             self._process.kill()
-        self._process.wait()
+            self._process.wait()
 
     def _lines(self, question: bytes) -> Iterator[str]:
         """As they come; a silence raises NoAnswerError."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from autotune.in_vllm import NAME
@@ -32,14 +32,13 @@ class Call:
 
 def make_config(args: EngineArgs, make: Callable[[], VllmConfig], call: Call) -> VllmConfig:
     """The config that `make` makes, with our choice in it or as it is. Raises what that raises."""
+    handed = handed_over()
     started = time.monotonic()
-    answerer = _answerer()
+    answerer = _answerer() if handed is None else None
     before_s = time.monotonic() - started
     try:
         config = make()
-        if answerer is not None:
-            began = time.monotonic() - before_s
-            _decide(answerer, args, config, call, began)
+        _decide(handed or answerer, args, config, call, time.monotonic() - before_s)
     finally:
         if answerer is not None:
             answerer.close()
@@ -55,17 +54,17 @@ def _answerer() -> Answerer | None:
 
 
 def _decide(
-    answerer: Answerer, args: EngineArgs, config: VllmConfig, call: Call, began: float
+    source: Answerer | Reply | None,
+    args: EngineArgs,
+    config: VllmConfig,
+    call: Call,
+    began: float,
 ) -> None:
     """Set the backend in the config, or leave it, and say which and why. Raises nothing."""
     try:
-        if why := own_choice(args, config) or outside_of(config):
-            reply = _handed_over(config)
-            if reply is None:
-                _log.info("attn-autotune: leaves the attention backend alone: %s", why)
-                return
-        else:
-            reply = answerer.ask(request_of(config, headless=call.headless), _pass_on)
+        reply = _reply(source, args, config, call)
+        if reply is None:
+            return
         took_ms = (time.monotonic() - began) * 1e3
         stamp, refusals = _fitting(config, reply, call)
         _remember(config, reply, stamp)  # before anything is set, so that nothing goes unwatched
@@ -80,13 +79,26 @@ def _decide(
         _log.warning("attn-autotune: vLLM's own choice stays: %s: %s", name, error)
 
 
-def _handed_over(config: VllmConfig) -> Reply | None:
-    """The ruling of `autotune exec`, where the options are those that it appended."""
-    reply = handed_over()
-    if reply is None or not reply.options:
-        return None
-    wanted = reply.options[0]
-    return reply if wanted.backend == getattr(config.attention_config.backend, "name", "") else None
+def _reply(
+    source: Answerer | Reply | None, args: EngineArgs, config: VllmConfig, call: Call
+) -> Reply | None:
+    """None where there is nothing to decide; raises NoAnswerError."""
+    why = own_choice(args, config)
+    match source:
+        case None:
+            return None
+        case Reply(options=(first, *_)) if _is_set(first, config):
+            return source  # by `autotune exec`: what looks like the user's choice is ours
+        case Answerer():
+            why = why or outside_of(config)
+            if not why:
+                return source.ask(request_of(config, headless=call.headless), _pass_on)
+    _log.info("attn-autotune: leaves the attention backend alone: %s", why)
+    return None
+
+
+def _is_set(option: Option, config: VllmConfig) -> bool:
+    return option.backend == getattr(config.attention_config.backend, "name", "")
 
 
 def _pass_on(told: Told) -> None:
@@ -113,14 +125,13 @@ def _fitting(config: VllmConfig, reply: Reply, call: Call) -> tuple[Stamp | None
 def _remember(config: VllmConfig, reply: Reply, stamp: Stamp | None) -> None:
     if reply.payload is None:
         return
-    applied = {"applied": stamp is not None}
     remember(
         config,
         Start(
             mark_key="" if stamp is None else reply.mark_key,
             what=reply.what,
             folders=reply.folders,
-            payload={**reply.payload, **applied},
+            payload=_payload(reply, stamp),
             dead=reply.dead,
         ),
     )
@@ -135,5 +146,14 @@ def _tell(reply: Reply, stamp: Stamp | None, refusals: tuple[str, ...], took_ms:
         level = logging.WARNING if reply.is_warning and not reply.warnings else logging.INFO
         _log.log(level, "attn-autotune: vLLM's own choice stays: %s", reply.why)
     if reply.payload is not None:
-        line = {**reply.payload, "applied": stamp is not None, "took_ms": round(took_ms, 1)}
+        line = {**_payload(reply, stamp), "took_ms": round(took_ms, 1)}
         _log.info("attn-autotune: %s", json.dumps(line))
+
+
+def _payload(reply: Reply, stamp: Stamp | None) -> Mapping[str, object]:
+    """With what became of it in this vLLM."""
+    applied = {
+        "applied": stamp is not None,
+        "taken": None if stamp is None else stamp.taken.label,
+    }
+    return {**(reply.payload or {}), **applied}

@@ -12,6 +12,7 @@ from typing import Any
 
 from autotune.in_vllm import NAME, known
 from autotune.in_vllm.asking import prepare
+from autotune.in_vllm.handing import handed_over
 from autotune.in_vllm.known import PatchPoint, refuse_function, refuse_version
 
 _log = logging.getLogger(NAME)
@@ -32,7 +33,7 @@ def install() -> None:
         return
     for point, make in _here():
         _wrap(point, make)
-    if is_first and known.CONFIG.module in sys.modules:
+    if is_first and known.CONFIG.module in sys.modules and handed_over() is None:
         prepare()
 
 
