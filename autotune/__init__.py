@@ -20,15 +20,19 @@ if TYPE_CHECKING:
         find_layers,
         locate,
     )
-    from autotune.api import Serving, Warmed, choose, model_of, warm
+    from autotune.api import choose, model_of
     from autotune.decision import Choice, Decision
     from autotune.errors import LockError, ModelError, NoBackendError, ProfileError, UsageError
     from autotune.keys import Question
-    from autotune.models import ModelConfig, ModelRequest, load_model
+    from autotune.models import ModelConfig, ModelRequest, kinds, load_model
+    from autotune.paged import LayerTensors, PagedStep, make_step, phase_of
     from autotune.profiles import Profile, find_profile
-    from autotune.seats import Kernel, load, seat
+    from autotune.run import Progress
+    from autotune.seats import Kernel, Kernels, load, seat
     from autotune.settings import Settings, read_settings
     from autotune.today import Asked
+    from autotune.tuner import Report
+    from autotune.warming import Warmed, warm
     from kernels_bench.devices import find_device, find_devices
     from kernels_bench.errors import AutotuneError, DeviceError
     from kernels_bench.spec import Phase
@@ -41,7 +45,9 @@ __all__ = [
     "Decision",
     "DeviceError",
     "Kernel",
+    "Kernels",
     "Layer",
+    "LayerTensors",
     "Layers",
     "Location",
     "LockError",
@@ -49,11 +55,13 @@ __all__ = [
     "ModelError",
     "ModelRequest",
     "NoBackendError",
+    "PagedStep",
     "Phase",
     "Profile",
     "ProfileError",
+    "Progress",
     "Question",
-    "Serving",
+    "Report",
     "Settings",
     "TuningBusyError",
     "UsageError",
@@ -63,10 +71,13 @@ __all__ = [
     "find_devices",
     "find_layers",
     "find_profile",
+    "kinds",
     "load",
     "load_model",
     "locate",
+    "make_step",
     "model_of",
+    "phase_of",
     "read_settings",
     "seat",
     "warm",
@@ -80,7 +91,9 @@ _MODULES = {
     "Decision": "autotune.decision",
     "DeviceError": "kernels_bench.errors",
     "Kernel": "autotune.seats",
+    "Kernels": "autotune.seats",
     "Layer": "autotune._store",
+    "LayerTensors": "autotune.paged",
     "Layers": "autotune._store",
     "Location": "autotune._store",
     "LockError": "autotune.errors",
@@ -88,27 +101,32 @@ _MODULES = {
     "ModelError": "autotune.errors",
     "ModelRequest": "autotune.models",
     "NoBackendError": "autotune.errors",
+    "PagedStep": "autotune.paged",
     "Phase": "kernels_bench.spec",
     "Profile": "autotune.profiles",
     "ProfileError": "autotune.errors",
+    "Progress": "autotune.run",
     "Question": "autotune.keys",
-    "Serving": "autotune.api",
+    "Report": "autotune.tuner",
     "Settings": "autotune.settings",
     "TuningBusyError": "autotune._store",
     "UsageError": "autotune.errors",
-    "Warmed": "autotune.api",
+    "Warmed": "autotune.warming",
     "choose": "autotune.api",
     "find_device": "kernels_bench.devices",
     "find_devices": "kernels_bench.devices",
     "find_layers": "autotune._store",
     "find_profile": "autotune.profiles",
+    "kinds": "autotune.models",
     "load": "autotune.seats",
     "load_model": "autotune.models",
     "locate": "autotune._store",
+    "make_step": "autotune.paged",
     "model_of": "autotune.api",
+    "phase_of": "autotune.paged",
     "read_settings": "autotune.settings",
     "seat": "autotune.seats",
-    "warm": "autotune.api",
+    "warm": "autotune.warming",
 }
 
 

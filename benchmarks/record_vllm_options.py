@@ -18,6 +18,18 @@ _ENGINE = "vllm/engine/arg_utils.py"
 _BACKENDS = "vllm/v1/attention/backends/registry.py"
 _CONFIG = "vllm/config/attention.py"
 _KINDS = "vllm/v1/kv_cache_interface.py"
+_PLATFORMS = "vllm/platforms"
+_WRAPPED = (
+    (_ENGINE, "EngineArgs", "create_engine_config"),
+    (f"{_PLATFORMS}/cuda.py", "CudaPlatformBase", "get_attn_backend_cls"),
+    (f"{_PLATFORMS}/rocm.py", "RocmPlatform", "get_attn_backend_cls"),
+    (f"{_PLATFORMS}/cpu.py", "CpuPlatform", "get_attn_backend_cls"),
+    ("vllm/v1/engine/async_llm.py", "AsyncLLM", "__init__"),
+    ("vllm/v1/engine/llm_engine.py", "LLMEngine", "__init__"),
+    ("vllm/config/vllm.py", "VllmConfig", "__str__"),
+    (_CONFIG, "AttentionConfig", "validate_backend_before"),
+)
+"""What the plug-in wraps or calls: file, class, function."""
 _MODULES = ("vllm.entrypoints.openai.api_server", "vllm.entrypoints.cli.main")
 
 
@@ -35,6 +47,10 @@ def main(root: Path) -> None:
         "attention_config": _fields(root / _CONFIG, "AttentionConfig"),
         "attention_backends": _members(root / _BACKENDS, "AttentionBackendEnum"),
         "kv_cache_kinds": _values(root / _KINDS, "KVCacheSpecKind"),
+        "functions": {
+            f"{file}:{owner}.{name}": _parameters(root / file, owner, name)
+            for file, owner, name in _WRAPPED
+        },
     }
     json.dump(record, sys.stdout, indent=1)
     print()
@@ -69,6 +85,14 @@ def _fields(file: Path, name: str) -> list[str]:
         for each in _class(file, name).body
         if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name)
     ]
+
+
+def _parameters(file: Path, owner: str, name: str) -> list[str] | None:
+    """Of a method, in order; None where the class has none of that name."""
+    for each in _class(file, owner).body:
+        if isinstance(each, ast.FunctionDef) and each.name == name:
+            return [argument.arg for argument in each.args.args]
+    return None
 
 
 def _members(file: Path, name: str) -> list[str]:

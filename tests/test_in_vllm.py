@@ -25,6 +25,7 @@ from planting import Planted, plant
 
 from autotune import in_vllm
 from autotune.in_vllm.asking import drop
+from autotune.in_vllm.messages import Option, Reply, line_of
 from autotune.in_vllm.stamp import stamp_of
 from autotune.keys import Question
 from autotune.marks import dead_starts
@@ -705,6 +706,64 @@ def test_api_servers_beside_the_first_do_not_tune(vllm: ModuleType, tiny: str, t
     made = sys.modules["vllm.config"].ParallelConfig(_api_process_count=4, _api_process_rank=2)
     assert backend_of(start(tiny, parallel=made)) is None
     assert not tuner.exists()
+
+
+# What `autotune exec` has appended
+
+
+def hand_over(monkeypatch: pytest.MonkeyPatch, file: Path, pid: int) -> None:
+    folder = str(file.with_name(f"{file.name}.starts"))
+    reply = Reply(
+        options=(Option("swift:plain", "TRITON_ATTN"),),
+        what="swift:plain for tiny",
+        payload={"event": "engine_start", "backend": "swift"},
+        mark_key="0123456789abcdef",
+        folders=(folder,),
+    )
+    Path(folder).mkdir(exist_ok=True)
+    monkeypatch.setenv("AUTOTUNE_EXEC", json.dumps([pid, line_of(reply)]))
+
+
+def test_start_by_exec_is_watched_as_any_other(
+    vllm: ModuleType, file: Path, tiny: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hand_over(monkeypatch, file, os.getpid())
+    config = start(tiny, attention_backend="TRITON_ATTN")
+    assert stamp_of(config.attention_config) is not None
+    with pytest.raises(RuntimeError):
+        run(config, RuntimeError("died"))
+    assert [each.key for each in dead(file)] == ["0123456789abcdef"]
+
+
+def test_children_of_a_start_by_exec_are_not_it(
+    vllm: ModuleType, file: Path, tiny: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hand_over(monkeypatch, file, os.getpid() + 1)
+    config = start(tiny, attention_backend="TRITON_ATTN")
+    assert stamp_of(config.attention_config) is None
+
+
+@pytest.mark.parametrize("fields", [{"attention_backend": "FLASHINFER"}, {}])
+def test_options_that_exec_did_not_append_are_the_users(
+    vllm: ModuleType,
+    file: Path,
+    tiny: str,
+    monkeypatch: pytest.MonkeyPatch,
+    fields: dict[str, str],
+) -> None:
+    hand_over(monkeypatch, file, os.getpid())
+    config = start(tiny, **fields)
+    assert backend_of(config) == fields.get("attention_backend")
+    assert stamp_of(config.attention_config) is None
+
+
+@pytest.mark.parametrize("text", ["", "7", "[1", '[1, "x"]', "null"])
+def test_rubbish_from_exec_is_nothing(
+    vllm: ModuleType, file: Path, tiny: str, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    put(file, tiny, "swift:plain")
+    monkeypatch.setenv("AUTOTUNE_EXEC", text)
+    assert backend_of(start(tiny)) == "TRITON_ATTN"
 
 
 # vLLM's own check, where a worker loads a backend

@@ -97,6 +97,15 @@ class Desk:
     def cache(self) -> Path:
         return self.folder / "autotune.db"
 
+    @property
+    def environ(self) -> dict[str, str]:
+        return {
+            "PYTHONPATH": str(self.plugins),
+            "AUTOTUNE_CACHE": str(self.cache),
+            "VLLM_CPU_KVCACHE_SPACE": "1",
+            "VLLM_NO_USAGE_STATS": "1",
+        }
+
     def put(self, winner: str, *runners_up: str) -> None:
         request = ModelRequest(str(self.model), dtype="bfloat16", max_model_len=256)
         question = Question(load_model(request), "vllm", "balanced")
@@ -106,14 +115,7 @@ class Desk:
         command = [sys.executable, str(HERE / "answer_once.py"), str(self.model)]
         done = subprocess.run(
             [*command, json.dumps(arguments)],
-            env={
-                **os.environ,
-                "PYTHONPATH": str(self.plugins),
-                "AUTOTUNE_CACHE": str(self.cache),
-                "VLLM_CPU_KVCACHE_SPACE": "1",
-                "VLLM_NO_USAGE_STATS": "1",
-                **environ,
-            },
+            env={**os.environ, **self.environ, **environ},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -289,6 +291,45 @@ def test_mark_of_a_start_that_was_killed(desk: Desk, without: dict[str, Any]) ->
     environ = {**os.environ, "AUTOTUNE_CACHE": str(desk.cache)}
     subprocess.run(clear, env=environ, check=True, capture_output=True, cwd=desk.folder)
     assert desk.start().answer["backend"] == "TRITON_ATTN"
+
+
+def test_every_patch_point_is_there() -> None:
+    source = (
+        "from autotune.in_vllm import known, patches\n"
+        "print([known.refuse_function(p, patches._function(p)) for p in known.POINTS])"
+    )
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == str([""] * 5)
+
+
+def test_exec_starts_it_with_the_options(desk: Desk, without: dict[str, Any]) -> None:
+    """What exec appends is loaded, and its start is watched by the plug-in."""
+    desk.put("swift:plain")
+    vllm = [sys.executable, "-m", "vllm.entrypoints.cli.main", "bench", "latency"]
+    model = ["--model", str(desk.model), "--max-model-len", "256", "--enforce-eager"]
+    small = ["--load-format", "dummy", "--skip-tokenizer-init", "--num-iters", "1"]
+    short = [
+        "--num-iters-warmup",
+        "0",
+        "--batch-size",
+        "1",
+        "--input-len",
+        "8",
+        "--output-len",
+        "4",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "autotune", "exec", "--", *vllm, *model, *small, *short],
+        env={**os.environ, **QUICK, **desk.environ},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=START_S,
+        cwd=desk.folder,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "autotune: appended --attention-backend TRITON_ATTN" in done.stdout
+    assert "attention_config set by attn-autotune: backend=TRITON_ATTN" in done.stdout
 
 
 def test_model_by_a_hub_id_without_a_network_is_vllms_own_error(desk: Desk) -> None:
