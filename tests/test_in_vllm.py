@@ -494,6 +494,13 @@ def test_start_that_its_user_stops_says_nothing_of_the_backend(
     assert dead(file) == ()
 
 
+def test_engine_that_exits_with_an_error_has_died(vllm: ModuleType, file: Path, tiny: str) -> None:
+    put(file, tiny, "swift:plain")
+    with pytest.raises(SystemExit):
+        run(start(tiny), SystemExit(1))
+    assert [each.why for each in dead(file)] == ["exit status 1"]
+
+
 def test_quarantine_is_lifted_where_the_default_dies_too(
     vllm: ModuleType, file: Path, tiny: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -818,6 +825,28 @@ def test_refused_flag_of_the_user_is_vllms_error(
     refused.add("TRITON_ATTN")
     with pytest.raises(ValueError, match="is not valid"):
         select(start(tiny, attention_backend="TRITON_ATTN"))
+
+
+def test_platform_that_is_asked_outside_of_an_engine_answers_as_ever(
+    vllm: ModuleType, tiny: str
+) -> None:
+    in_vllm.register()
+    backends = sys.modules["vllm.config"].AttentionBackendEnum
+    platform = sys.modules["vllm.platforms"].current_platform
+    assert platform.get_attn_backend_cls(backends.FLASHINFER, None) == "path.of.FLASHINFER"
+
+
+def test_latent_attention_is_told_as_what_it_is(
+    vllm: ModuleType, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """vLLM counts one kv head of the latent's size; no reason to call the config a liar."""
+    latent = {"kv_lora_rank": 32, "qk_rope_head_dim": 8, "qk_nope_head_dim": 16, "v_head_dim": 16}
+    folder = tmp_path / "latent"
+    folder.mkdir()
+    config = {**CONFIG, "model_type": "deepseek_v3", **latent}
+    (folder / "config.json").write_text(json.dumps(config))
+    assert backend_of(start(str(folder), model_fields={"heads": (2, 1, 40)})) is None
+    assert "vLLM runs" not in warnings_of(caplog)
 
 
 def test_copy_for_a_draft_model_is_not_ours(vllm: ModuleType, file: Path, tiny: str) -> None:

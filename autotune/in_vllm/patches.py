@@ -120,7 +120,7 @@ def _naming_us(original: Callable[..., Any]) -> Wrapper:
         from autotune.in_vllm.stamp import stamp_of
 
         text: str = original(self)
-        stamp = stamp_of(self.attention_config)
+        stamp = stamp_of(getattr(self, "attention_config", None))
         if stamp is None:
             return text
         return f"{text}, attention_config=({stamp.taken.text}; set by attn-autotune)"

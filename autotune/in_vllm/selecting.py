@@ -55,10 +55,14 @@ def _stamped_config(selected: Any) -> Any:
     """The attention config that names this backend by our doing, or None."""
     if selected is None:
         return None
-    from vllm.config import get_current_vllm_config
+    try:
+        from vllm.config import get_current_vllm_config
 
-    config = get_current_vllm_config().attention_config
-    stamp = stamp_of(config)
+        config = get_current_vllm_config().attention_config
+        stamp = stamp_of(config)
+    except Exception as error:  # whoever asks outside of an engine has no config of ours
+        _log.debug("attn-autotune: no config to look at: %s", error)
+        return None
     if stamp is None:
         return None
     names = (stamp.taken.backend, *stamp.taken.per_kind.values())

@@ -55,14 +55,15 @@ def watched(config: VllmConfig) -> Iterator[None]:
     except Exception as error:
         _died(start, mark, one_line(error))
         raise
-    except BaseException:
-        # Its user stopped it: that says nothing about the backend.
-        if mark is not None:
-            mark.clear()
+    except BaseException as error:
+        if isinstance(error, SystemExit) and error.code not in (None, 0):
+            _died(start, mark, f"exit status {error.code}")
+        elif mark is not None:
+            mark.clear()  # its user stopped it: that says nothing about the backend
         raise
     if mark is not None:
         mark.clear()
-    with suppress(ValueError):  # a registry that has the name from elsewhere
+    with suppress(Exception):  # a registry that has the name from elsewhere: the engine serves
         publish(start.payload)
 
 
