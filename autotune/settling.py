@@ -36,6 +36,8 @@ class EngineStart:
     """Somebody clears the mark of this start once the engine serves."""
     may_tune: bool = True
     """It is for this process to do."""
+    is_rehearsal: bool = False
+    """Nothing will start: nothing is tuned for, and nothing was missed."""
 
 
 def settle(start: EngineStart, say: Say) -> Ruling:
@@ -45,7 +47,7 @@ def settle(start: EngineStart, say: Say) -> Ruling:
     ruling = _ruled(start)
     if _is_to_be_tuned(start, ruling):
         ruling = _tuned(start, ruling, say)
-    if ruling.choice.is_miss and not ruling.choice.unread:
+    if ruling.choice.is_miss and not ruling.choice.unread and not start.is_rehearsal:
         _note(start, say)
     return ruling
 
@@ -66,7 +68,8 @@ def _ruled(start: EngineStart) -> Ruling:
 def _is_to_be_tuned(start: EngineStart, ruling: Ruling) -> bool:
     """What is stored is not of this device and stack."""
     choice = ruling.choice
-    if start.asked.settings.mode != "tune" or start.agreement or not start.may_tune:
+    is_wanted = start.asked.settings.mode == "tune" and not start.agreement
+    if not is_wanted or not start.may_tune or start.is_rehearsal:
         return False
     is_stale = choice.source == "cache" and choice.state in ("drifted", "borrowed")
     return choice.is_miss or is_stale

@@ -16,7 +16,7 @@ from cli_runs import CONFIG
 from fakes import FakeBench, write_plugin
 
 import autotune
-from autotune._store import Store
+from autotune._store import Store, read_misses
 from autotune.job import Job
 from autotune.models import ModelRequest, load_model
 from autotune.profiles import BALANCED
@@ -164,6 +164,17 @@ def test_a_dry_run_prints_one_line_for_a_shell(tuned: User) -> None:
     command = ["vllm", "serve", "tiny", "--chat-template", "a b", "--dry-run"]
     (line,), _ = tuned.run("--dry-run", "--", *command, code=0)
     assert shlex.split(line) == [*command, *SWIFT]
+
+
+def test_a_start_that_finds_nothing_is_noted_and_a_dry_run_is_no_start(
+    user: User, tmp_path: Path
+) -> None:
+    cache = tmp_path / "new.db"
+    command = ["--cache", str(cache), "--", "vllm", "serve", "tiny"]
+    user.run("--dry-run", *command, code=0, AUTOTUNE_MODE="tune")
+    assert not cache.exists()
+    user.run(*command)
+    assert [each.miss.model for each in read_misses(cache)] == ["tiny"]
 
 
 def test_a_model_of_the_hub_s_cache(tuned: User) -> None:

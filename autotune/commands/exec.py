@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,11 +13,11 @@ import click
 
 from autotune._store import CacheError, Layers, find_layers
 from autotune.command_lines import Command, config_words, find_program, read_command
-from autotune.command_lines.appending import Appended, appended, kept
+from autotune.command_lines.appending import appended, kept
 from autotune.commands.options import settings_from
 from autotune.in_vllm.handing import hand_over
 from autotune.keys import Question
-from autotune.models import ModelConfig, load_model
+from autotune.models import load_model
 from autotune.models.hub_cache import find_config
 from autotune.profiles import find_profile
 from autotune.settings import Settings
@@ -46,7 +46,9 @@ def command(
     find_program(words)
     final = words
     try:
-        final = _with_options(words, profile, cache_file)
+        final = _with_options(
+            words, settings_from(profile), find_layers(cache_file, os.environ), dry_run
+        )
     except (AutotuneError, CacheError) as error:
         _say(f"warning: {error}; {words[0]} starts as given")
     except Exception as error:  # whatever it is, it must not keep the engine from its start
@@ -58,44 +60,42 @@ def command(
 
 
 def _with_options(
-    words: Sequence[str], profile: str | None, cache_file: str | None
+    words: Sequence[str], settings: Settings, layers: Layers, is_rehearsal: bool
 ) -> tuple[str, ...]:
     """The whole command, after one line about it."""
-    settings = settings_from(profile)
     if settings.mode == "off":
         return tuple(words)
     read = read_command(words, config_words)
     if why := kept(read):
         _say(f"nothing appended: {why}")
         return read.words
-    found = _appended(read, settings, find_layers(cache_file, os.environ))
+    start = replace(_start(read, settings, layers), is_rehearsal=is_rehearsal)
+    ruling = settle(start, lambda _, text: _say(text))
+    found = appended(read, ruling)
+    if read.engine == "vllm" and found.words:
+        hand_over(start.asked, layers, ruling)
     _say(f"warning: {found.said}" if found.is_warning else found.said)
     return read.with_words(found.words)
 
 
-def _appended(read: Command, settings: Settings, layers: Layers) -> Appended:
-    profile = find_profile(settings.profile)
-    model = _model(read, os.environ)
-    asked = Asked(Question(model, read.engine, profile.key), find_device(read.device), settings)
-    start = EngineStart(
-        asked, layers, read.request(), agreement=read.agreement, leaves_marks=read.engine == "vllm"
-    )
-    ruling = settle(start, lambda _, text: _say(text))
-    found = appended(read, ruling)
-    if read.engine == "vllm" and found.words:
-        hand_over(asked, layers, ruling)
-    return found
-
-
-def _model(read: Command, environ: Mapping[str, str]) -> ModelConfig:
+def _start(read: Command, settings: Settings, layers: Layers) -> EngineStart:
     """The model as the engine finds it: a path, the hub's cache; else a preset of that name."""
-    request = read.request()
+    request, name = read.request(), ""
     if not Path(request.source).exists():
-        file = find_config(request.source, read.revision, environ)
+        file = find_config(request.source, read.revision, os.environ)
         if file is not None:
-            model = load_model(replace(request, source=str(file)))
-            return replace(model, name=request.source)
-    return load_model(request)
+            # A link into a folder of digests, which is no name for people.
+            request, name = replace(request, source=str(file)), request.source
+    model = load_model(request)
+    model = replace(model, name=name or model.name)
+    question = Question(model, read.engine, find_profile(settings.profile).key)
+    return EngineStart(
+        Asked(question, find_device(read.device), settings),
+        layers,
+        request,
+        agreement=read.agreement,
+        leaves_marks=read.engine == "vllm",
+    )
 
 
 def _say(text: str) -> None:
