@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from autotune._store import Layers
@@ -73,6 +73,21 @@ def rule_start(
     folders = mark_folders(layers.user.path, environ)
     dead = dead_starts(folders, decision_id(asked.question, choice))
     return rule(asked.question, choice, Circumstances(agreement, can_mark(folders), dead))
+
+
+def heed_quarantine(
+    question: Question, choice: Choice, layers: Layers, environ: Mapping[str, str]
+) -> Choice:
+    """The choice without its engine's options, and with a warning, where a start died with it."""
+    if choice.decision is None or not choice.engine_options or _is_default(choice):
+        return choice
+    key = decision_id(question, choice)
+    dead = dead_starts(mark_folders(layers.user.path, environ), key)
+    if not dead:
+        return choice
+    who = "" if choice.candidate is None else choice.candidate.label
+    why = _quarantine_text(who, dead[-1])
+    return replace(choice, engine_options=None, warnings=(*choice.warnings, why))
 
 
 def rule(question: Question, choice: Choice, around: Circumstances) -> Ruling:

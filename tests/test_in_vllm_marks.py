@@ -18,6 +18,7 @@ from vllm_starts import (
     warnings_of,
 )
 
+from autotune.commands import cli
 from autotune.models import ModelRequest
 
 
@@ -50,6 +51,21 @@ def test_start_that_dies_quarantines_its_decision(
     assert backend_of(start(tiny)) is None
     assert "quarantined" in warnings_of(caplog)
     assert "illegal access" in warnings_of(caplog)
+
+
+def test_scripts_are_not_handed_what_killed_a_start(
+    vllm: ModuleType, file: Path, tiny: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["choose", "--model", tiny, "--engine", "vllm", "--device", "cpu", "--format", "args"]
+    put(file, tiny, "swift:plain")
+    cli.main(asked, standalone_mode=False)
+    assert capsys.readouterr().out == "--attention-backend TRITON_ATTN\n"
+    with pytest.raises(RuntimeError):
+        run(start(tiny), RuntimeError("died"))
+    cli.main(asked, standalone_mode=False)
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "swift:plain is quarantined" in said.err
 
 
 def test_decision_under_another_length_is_free(vllm: ModuleType, file: Path, tiny: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import click
 
@@ -21,6 +22,7 @@ from autotune.decision import Choice
 from autotune.elsewhere import find_anywhere
 from autotune.engine_options import option_pairs
 from autotune.payload import choice_payload
+from autotune.start import heed_quarantine
 from autotune.text import choice_lines
 from autotune.today import Asked
 
@@ -66,6 +68,7 @@ def command(
     question = target.question(profile_from(settings))
     found = find_anywhere(target.device, question, layers)
     choice = answer(Asked(question, found, settings, strict), layers)
+    choice = heed_quarantine(question, choice, layers, os.environ)
     if choice.state == "default":
         # An engine's start goes on; a script that looks at no warning must see it.
         for error in choice.unread:
