@@ -104,6 +104,8 @@ def fill(user: User, times: Mapping[str, float]) -> None:
     """As `warm` does, without measuring."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(user.folder / "plugins"))
+        for name in BACKENDS:  # other tests have plug-ins of these names
+            patch.delitem(sys.modules, name, raising=False)
         backends = tuple(b for b in find_backends().backends if b.name in times)
         wishes = Wishes("any", frozenset({"torch_flex"}))
         model = load_model(ModelRequest(str(user.folder / "tiny")))
