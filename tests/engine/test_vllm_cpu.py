@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -25,6 +26,7 @@ from kernels_bench.devices import find_device
 pytestmark = pytest.mark.engine
 
 HERE = Path(__file__).parent
+BENCHMARKS = HERE.parents[1] / "benchmarks"
 MODEL = {
     "architectures": ["LlamaForCausalLM"],
     "model_type": "llama",
@@ -302,25 +304,22 @@ def test_every_patch_point_is_there() -> None:
     assert done.stdout.splitlines()[-1] == str([""] * 5)
 
 
-def test_exec_starts_it_with_the_options(desk: Desk, without: dict[str, Any]) -> None:
-    """What exec appends is loaded, and its start is watched by the plug-in."""
+def test_exec_starts_a_server_with_the_options(desk: Desk) -> None:
+    """What exec appends is taken, the plug-in watches the start, and its metric is exported."""
     desk.put("swift:plain")
-    vllm = [sys.executable, "-m", "vllm.entrypoints.cli.main", "bench", "latency"]
-    model = ["--model", str(desk.model), "--max-model-len", "256", "--enforce-eager"]
-    small = ["--load-format", "dummy", "--skip-tokenizer-init", "--num-iters", "1"]
-    short = [
-        "--num-iters-warmup",
-        "0",
-        "--batch-size",
-        "1",
-        "--input-len",
-        "8",
-        "--output-len",
-        "4",
-    ]
+    python = [sys.executable, "-m"]
+    serve = ["vllm.entrypoints.openai.api_server", "--model", str(desk.model)]
+    small = ["--max-model-len", "256", "--load-format", "dummy", "--skip-tokenizer-init"]
+    command = [*python, "autotune", "exec", "--", *python, *serve, *small, "--enforce-eager"]
     done = subprocess.run(
-        [sys.executable, "-m", "autotune", "exec", "--", *vllm, *model, *small, *short],
-        env={**os.environ, **QUICK, **desk.environ},
+        [sys.executable, str(BENCHMARKS / "engine_serve.py"), *command],
+        env={
+            **os.environ,
+            **desk.environ,
+            "PYTHONPATH": f"{desk.plugins}{os.pathsep}{BENCHMARKS}",
+            "VLLM_SERVER_DEV_MODE": "1",
+            "ENGINE_PORT": str(free_port()),
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -330,6 +329,17 @@ def test_exec_starts_it_with_the_options(desk: Desk, without: dict[str, Any]) ->
     assert done.returncode == 0, done.stdout
     assert "autotune: appended --attention-backend TRITON_ATTN" in done.stdout
     assert "attention_config set by attn-autotune: backend=TRITON_ATTN" in done.stdout
+    line = next(each for each in done.stdout.splitlines() if each.startswith("SERVED "))
+    assert (
+        'applied="true",backend="swift"' in json.loads(line.removeprefix("SERVED "))["metrics"][0]
+    )
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+    return port
 
 
 def test_model_by_a_hub_id_without_a_network_is_vllms_own_error(desk: Desk) -> None:
