@@ -90,7 +90,7 @@ def choose(
         alone = Layers.alone(Path(cache)) if isinstance(cache, Path | str) else layers_of(cache)
         return chooser.choose(model, alone)
     served = ModelRequest("", tensor_parallel, dtype, kv_dtype, page_size, max_model_len)
-    settings, layers = settings_of(profile), layers_of(cache)
+    settings, layers = read_settings(os.environ, profile), layers_of(cache)
     question = question_of(described(model, served), engine, settings)
     found = find_anywhere(device, question, layers)
     return chooser.choose(Asked(question, found, settings, strict, deterministic), layers)
@@ -140,12 +140,6 @@ def question_of(model: ModelConfig, engine: str, settings: Settings) -> Question
     if engine not in NAMES:
         raise UsageError(f"engine {engine!r}: expected one of {', '.join(NAMES)}")
     return Question(model, engine, find_profile(settings.profile).key)
-
-
-def settings_of(profile: str | None) -> Settings:
-    """The environment, with the caller's profile over it; raises UsageError."""
-    settings = read_settings(os.environ)
-    return settings if profile is None else replace(settings, profile=profile)
 
 
 def layers_of(cache: Cache | None) -> Layers:

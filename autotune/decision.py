@@ -136,6 +136,11 @@ class Choice:
         return None if self.candidate is None else self.candidate.backend
 
     @property
+    def label(self) -> str:
+        """The candidate's, for people; empty where there is none."""
+        return "" if self.candidate is None else self.candidate.label
+
+    @property
     def is_measured(self) -> bool:
         """Whether measurements stand behind the backend."""
         return self.state in ("exact", "drifted", "borrowed")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autotune.models import ModelRequest
-from kernels_bench.child import search_path
+from kernels_bench.processes import search_path
 
 USUAL_BUDGET_S = 60.0
 """Where AUTOTUNE_BUDGET says nothing: a start should not wait for long without being asked to."""
@@ -86,7 +86,7 @@ def _written(config: Mapping[str, object], folder: Path) -> Path:
     return folder
 
 
-def _run(command: list[str], most_s: float, tell: Callable[[str], None]) -> str:
+def _run(command: list[str], within_s: float, tell: Callable[[str], None]) -> str:
     process = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
@@ -101,9 +101,9 @@ def _run(command: list[str], most_s: float, tell: Callable[[str], None]) -> str:
     )
     lines = _Lines(process, tell)
     try:
-        status = process.wait(most_s)
+        status = process.wait(within_s)
     except subprocess.TimeoutExpired:
-        return f"autotune warm did not end within {most_s:.0f} s"
+        return f"autotune warm did not end within {within_s:.0f} s"
     finally:
         _stop(process)
         lines.join(_STOPPING_S)

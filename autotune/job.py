@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
 
-from autotune.keys import Question
+from autotune._store import TuningSubject
+from autotune.keys import Question, device_key
 from autotune.models import ModelConfig
 from autotune.profiles import Profile
 from autotune.wishes import Wishes
@@ -26,6 +29,12 @@ class Job:
     force: bool = False
     """Measure again what is stored."""
 
+    def since(self, started: float) -> Job:
+        """With what is left of its budget, which began at this `time.monotonic` moment."""
+        if self.budget_s is None:
+            return self
+        return replace(self, budget_s=max(0.0, self.budget_s - (time.monotonic() - started)))
+
     @property
     def question(self) -> Question:
         """What the decision will answer."""
@@ -34,3 +43,10 @@ class Job:
     def question_for(self, engine: str) -> Question:
         """The same for another engine."""
         return Question(self.model, engine, self.profile.key)
+
+
+def subject_of(job: Job, path: Path) -> TuningSubject:
+    """One device, whatever host it is in, and one model, whatever it is tuned for."""
+    device = job.found.device
+    name = f"{job.model.name} on {device.name}"
+    return TuningSubject(path, device_key(device), job.model.fingerprint, name)

@@ -60,6 +60,11 @@ class Settings:
     """AUTOTUNE_FORCE: measurements decide there too."""
 
     @property
+    def unforced(self) -> Settings:
+        """Without what stands between an answer and its measurements: override, lock and mode."""
+        return replace(self, backend=None, vllm_backend=None, lock=None, mode="read")
+
+    @property
     def budget_s(self) -> float | None:
         """Seconds; raises UsageError."""
         return None if self.budget is None else _duration("AUTOTUNE_BUDGET", self.budget)
@@ -76,13 +81,15 @@ class Settings:
         return patience
 
 
-def read_settings(environ: Mapping[str, str]) -> Settings:
-    """Read the environment; an empty value counts as unset. Raises UsageError."""
+def read_settings(environ: Mapping[str, str], profile: str | None = None) -> Settings:
+    """Read the environment, with the caller's profile over it; an empty value counts as unset.
+    Raises UsageError.
+    """
     names = environ.get("AUTOTUNE_DISABLE_BACKENDS", "").split(",")
     return Settings(
         backend=environ.get("AUTOTUNE_BACKEND") or None,
         disabled=frozenset(name.strip() for name in names if name.strip()),
-        profile=environ.get("AUTOTUNE_PROFILE") or "balanced",
+        profile=environ.get("AUTOTUNE_PROFILE") or "balanced" if profile is None else profile,
         mode=_one_of(environ, "AUTOTUNE_MODE", get_args(Mode), "read"),
         accept=_one_of(environ, "AUTOTUNE_ACCEPT", get_args(Measured), "borrowed"),
         lock=environ.get("AUTOTUNE_LOCK") or None,

@@ -85,7 +85,7 @@ def heed_quarantine(
     dead = dead_starts(mark_folders(layers.user.path, environ), key)
     if not dead:
         return choice
-    who = "" if choice.candidate is None else choice.candidate.label
+    who = choice.label
     why = _quarantine_text(who, dead[-1])
     return replace(choice, engine_options=None, warnings=(*choice.warnings, why))
 
@@ -94,7 +94,7 @@ def rule(question: Question, choice: Choice, around: Circumstances) -> Ruling:
     """Pure."""
     if choice.state == "default":
         return Keep(choice, choice.why, is_warning=bool(choice.warnings))
-    who = "" if choice.candidate is None else choice.candidate.label
+    who = choice.label
     if not choice.engine_options:
         return Keep(choice, f"{choice.engine} has no option that loads {who}", is_warning=True)
     if _is_default(choice):

@@ -5,21 +5,21 @@ none of it.
 from __future__ import annotations
 
 import logging
+import os
 import time
 from dataclasses import dataclass, replace
 
 from autotune import chooser, tuner
 from autotune._store import Holder, Layers, LockPatience, Store, hold_tuning_lock
-from autotune.api import Cache, Model, described, layers_of, question_of, settings_of
-from autotune.commands.busy import subject_of
+from autotune.api import Cache, Model, described, layers_of, question_of
 from autotune.decision import Choice
 from autotune.errors import UsageError
-from autotune.job import Job
+from autotune.job import Job, subject_of
 from autotune.keys import Question
 from autotune.models import ModelRequest
 from autotune.profiles import find_profile
 from autotune.run import Observed, OnProgress
-from autotune.settings import Settings
+from autotune.settings import Settings, read_settings
 from autotune.today import Asked
 from autotune.tuner import Report
 from autotune.wishes import Wishes
@@ -98,7 +98,7 @@ def warm(
     if budget_s is not None and not budget_s > 0:
         raise UsageError(f"budget_s {budget_s}: expected seconds above 0, or None for no end")
     served = ModelRequest("", tensor_parallel, dtype, kv_dtype, page_size, max_model_len)
-    settings, layers = settings_of(profile), layers_of(cache)
+    settings, layers = read_settings(os.environ, profile), layers_of(cache)
     question = question_of(described(model, served), engine, settings)
     job = Job(
         model=question.model,
@@ -122,10 +122,7 @@ def _tuned(job: Job, layers: Layers, bench: Bench, wait: bool, on_progress: OnPr
         Store.open(layers.user.path) as store,
         hold_tuning_lock(subject_of(job, store.path), patience),
     ):
-        if job.budget_s is not None:
-            rest_s = max(0.0, job.budget_s - (time.monotonic() - started))
-            job = replace(job, budget_s=rest_s)
-        return tuner.warm(job, store, bench, on_progress)
+        return tuner.warm(job.since(started), store, bench, on_progress)
 
 
 def _tell_wait(holder: Holder | None) -> None:
@@ -137,10 +134,8 @@ def _tell_dead(holder: Holder) -> None:
 
 
 def _warmed(job: Job, report: Report, settings: Settings, layers: Layers) -> Warmed:
-    plain = replace(settings, backend=None, vllm_backend=None, lock=None, mode="read")
-
     def answered(question: Question) -> Choice:
-        return chooser.answer(Asked(question, job.found, plain), layers)
+        return chooser.answer(Asked(question, job.found, settings.unforced), layers)
 
     choice = answered(job.question)
     if report.decision is None:

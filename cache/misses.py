@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from .checks import RowDamagedError
 from .database import SCHEMA_VERSION
-from .reader import Asked, Record, read
+from .reader import Asked, Record, check_joined, read
 from .records import TABLES, from_record, selected, to_record, width_of
 from .rows import DeviceRow, MissRow, ModelRow, StoredMiss
 
@@ -48,10 +48,7 @@ def _stored(record: Record, schema: int) -> StoredMiss:
         device=from_record(DeviceRow, record[device:model], schema),
         model=from_record(ModelRow, record[model:], schema),
     )
-    # A damaged index leads to other rows than it says.
-    row = stored.miss
-    if row.device_key != stored.device.key or row.model_fingerprint != stored.model.fingerprint:
-        raise RowDamagedError("device_key", "or model_fingerprint leads to another row")
+    check_joined(stored.miss, stored.device, stored.model)
     return stored
 
 

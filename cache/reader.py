@@ -22,6 +22,7 @@ from .rows import (
     DeviceRow,
     EvidenceGroup,
     MeasurementRow,
+    MissRow,
     ModelRow,
     StoredDecision,
 )
@@ -179,6 +180,12 @@ def decision_measurements(
     return read_measurements(path, device_key, spec_keys).rows
 
 
+def check_joined(row: DecisionRow | MissRow, device: DeviceRow, model: ModelRow) -> None:
+    """Raise RowDamagedError where a damaged index led to other rows than it says."""
+    if row.device_key != device.key or row.model_fingerprint != model.fingerprint:
+        raise RowDamagedError("device_key", "or model_fingerprint leads to another row")
+
+
 def _decision(path: Path, record: Record, schema: int, which: Which) -> StoredDecision:
     decided, device = 1 + width_of(DecisionRow), 1 + width_of(DecisionRow) + width_of(DeviceRow)
     number = record[0]
@@ -191,10 +198,8 @@ def _decision(path: Path, record: Record, schema: int, which: Which) -> StoredDe
         model=from_record(ModelRow, record[device:], schema),
         file=path,
     )
-    # A damaged index leads to other rows than it says.
     row = stored.decision
-    if row.device_key != stored.device.key or row.model_fingerprint != stored.model.fingerprint:
-        raise RowDamagedError("device_key", "or model_fingerprint leads to another row")
+    check_joined(row, stored.device, stored.model)
     if which.questions and row.question not in which.questions:
         raise RowDamagedError("question", "is not the one that the index has")
     return stored

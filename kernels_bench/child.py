@@ -12,11 +12,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Pipe
-from pathlib import Path
 from typing import IO
 
 from kernels_bench.errors import WorkerError
 from kernels_bench.messages import Event, Request, Step
+from kernels_bench.processes import search_path
 from kernels_bench.spec import Failed
 
 _TAIL_BYTES = 1 << 16
@@ -141,15 +141,6 @@ class Child:
         printable = ("".join(filter(str.isprintable, line)).strip() for line in lines)
         said = next(filter(None, [*printable][::-1]), "")
         return f"{ended}{_while(last)}{said and f': {said}'}"
-
-
-def search_path() -> str:
-    """The parent's own path in its order, so that the child finds the same packages and plug-ins;
-    and this package, should the parent have found it by other means.
-    """
-    home = str(Path(__file__).resolve().parents[1])
-    entries = [str(Path(entry).resolve()) for entry in sys.path if entry]
-    return os.pathsep.join(dict.fromkeys([*entries, home]))
 
 
 _DOING = {

@@ -38,7 +38,7 @@ from kernels_bench.messages import (
     Step,
     Task,
 )
-from kernels_bench.parent import end_with_parent
+from kernels_bench.processes import end_with_parent
 from kernels_bench.rehearsal import rehearse
 from kernels_bench.spec import Failed
 from kernels_bench.workbench import Workbench, set_up

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -218,3 +220,15 @@ def install_plugin(monkeypatch: pytest.MonkeyPatch, folder: Path, backend: str) 
     write_plugin(folder, name, source)
     monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.syspath_prepend(str(folder))
+
+
+def has_ended(pid: int, within_s: float = 10.0) -> bool:
+    """Whether a process is gone, or goes."""
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.05)
+    return False

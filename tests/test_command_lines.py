@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -318,6 +319,14 @@ def test_what_is_kept_is_said_with_its_reason() -> None:
     )
     assert (found.words, found.is_warning) == ((), True)
     assert "swift:plain is quarantined" in found.said
+
+
+def test_what_the_user_s_options_stand_against_is_not_said_to_be_appended() -> None:
+    watched = replace(chosen(attention_backend="X", block_size=16), is_observed=True)
+    kept = Keep(watched, "AUTOTUNE_MODE=observe: would take swift:plain")
+    assert "; it would append --attention-backend X" in appended(vllm(), kept).said
+    said = appended(vllm("--block-size", "32"), kept).said
+    assert said.endswith("AUTOTUNE_MODE=observe: would take swift:plain")
 
 
 def test_a_choice_without_an_option_of_the_engine() -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cli_runs import CONFIG
+from fakes import has_ended
 
 from autotune import first_run
 from autotune._store import Which, find_layers, read_layers
@@ -98,10 +97,7 @@ def test_what_never_ends_is_ended(
     )
     said = tune_first(asked(tmp_path / "c.db", tiny, budget_s=1.0), lambda _: None)
     assert "did not end within" in said
-    deadline = time.monotonic() + 10
-    while _is_alive(int(pid.read_text())) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not _is_alive(int(pid.read_text()))
+    assert has_ended(int(pid.read_text()))
 
 
 def test_mode_is_not_tried_again_in_the_child(
@@ -112,11 +108,3 @@ def test_mode_is_not_tried_again_in_the_child(
     told = list[str]()
     tune_first(asked(tmp_path / "c.db", tiny), told.append)
     assert told == ["read"]
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True

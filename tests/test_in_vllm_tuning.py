@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from fakes import has_ended
 from vllm_starts import (
     HERE,
     backend_of,
@@ -85,11 +84,7 @@ def test_tune_ends_with_the_start_that_wanted_it(
     monkeypatch.setattr("autotune.in_vllm.deciding._pass_on", interrupt_once_it_runs(tuner))
     with pytest.raises(KeyboardInterrupt):
         start(tiny)
-    pid = int(tuner.with_name("python.pid").read_text())
-    deadline = time.monotonic() + 10
-    while is_alive(pid) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not is_alive(pid)
+    assert has_ended(int(tuner.with_name("python.pid").read_text()))
 
 
 def interrupt_once_it_runs(tuner: Path) -> Callable[[Any], None]:
@@ -98,14 +93,6 @@ def interrupt_once_it_runs(tuner: Path) -> Callable[[Any], None]:
             raise KeyboardInterrupt
 
     return interrupt
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def test_tune_that_fails_costs_a_warning(

@@ -18,8 +18,7 @@ from starts import MODEL
 
 import autotune
 from autotune import Asked, ModelRequest, Question, TuningBusyError
-from autotune.commands.busy import subject_of
-from autotune.job import Job
+from autotune.job import Job, subject_of
 from autotune.profiles import BALANCED
 from autotune.wishes import Wishes
 from cache import LockPatience, hold_tuning_lock

@@ -36,11 +36,12 @@ def appended(command: Command, ruling: Ruling) -> Appended:
     words = _words_beside(command, choice.engine_options or {})
     match ruling:
         case Keep(why=why, is_warning=is_warning):
-            is_held_back = choice.is_observed or (command.agreement and isinstance(words, tuple))
-            held = f"; it would append {' '.join(words)}" if is_held_back and words else ""
-            return _nothing(command, f"{why}{held}", is_warning)
+            is_held_back = choice.is_observed or command.agreement
+            if is_held_back and words and isinstance(words, tuple):
+                why = f"{why}; it would append {' '.join(words)}"
+            return _nothing(command, why, is_warning)
         case Take():
-            who = "" if choice.candidate is None else choice.candidate.label
+            who = choice.label
             if isinstance(words, str):
                 return _nothing(command, f"{words}, and {who} needs another value", True)
             where = f"{who} for {choice.model} on {choice.device.name}"

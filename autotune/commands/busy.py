@@ -1,16 +1,13 @@
-"""Another process tunes the same: what people are told, and who is meant by the same."""
+"""Another process tunes the same: what people are told."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import click
 
-from autotune._store import Holder, TuningBusyError, TuningSubject
+from autotune._store import Holder, TuningBusyError
 from autotune.decision import Choice
-from autotune.job import Job
-from autotune.keys import device_key
 from autotune.text import choice_lines
 
 
@@ -20,13 +17,6 @@ class Busy:
 
     error: TuningBusyError
     choice: Choice
-
-
-def subject_of(job: Job, path: Path) -> TuningSubject:
-    """One device, whatever host it is in, and one model, whatever it is tuned for."""
-    device = job.found.device
-    name = f"{job.model.name} on {device.name}"
-    return TuningSubject(path, device_key(device), job.model.fingerprint, name)
 
 
 def tell_wait(holder: Holder | None) -> None:

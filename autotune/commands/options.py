@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import click
@@ -182,10 +182,7 @@ def profile_from(settings: Settings) -> Profile:
 
 def settings_from(profile: str | None) -> Settings:
     """The environment, with the command line's profile over it."""
-    settings = read_settings(os.environ)
-    if profile is None:
-        return settings
-    return replace(settings, profile=profile)
+    return read_settings(os.environ, profile)
 
 
 class Duration(click.ParamType[float]):

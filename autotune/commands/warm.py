@@ -16,7 +16,7 @@ from autotune._store import (
     hold_tuning_lock,
 )
 from autotune.chooser import answer
-from autotune.commands.busy import Busy, subject_of, tell_busy, tell_dead, tell_wait
+from autotune.commands.busy import Busy, tell_busy, tell_dead, tell_wait
 from autotune.commands.missed import (
     Backlog,
     check_usage,
@@ -38,7 +38,7 @@ from autotune.commands.options import (
 from autotune.commands.progress import show_progress
 from autotune.decision import Choice
 from autotune.errors import NoBackendError
-from autotune.job import Job
+from autotune.job import Job, subject_of
 from autotune.keys import Question
 from autotune.payload import choice_payload
 from autotune.profiles import Profile
@@ -154,13 +154,13 @@ def _tuned(
     ):
         started = time.monotonic()
         for job in jobs:
-            most_s = _rest(job, started).budget_s if wait else 0.0
+            most_s = job.since(started).budget_s if wait else 0.0
             patience = LockPatience(most_s, tell_wait, tell_dead)
             try:
                 with hold_tuning_lock(subject_of(job, store.path), patience):
-                    report = warm(_rest(job, started), store, bench, on_progress)
+                    report = warm(job.since(started), store, bench, on_progress)
             except TuningBusyError as error:
-                asked = Asked(job.question, job.found, _unforced(settings))
+                asked = Asked(job.question, job.found, settings.unforced)
                 busy.append(Busy(error, answer(asked, layers)))
             else:
                 reports.append((job, report))
@@ -179,23 +179,12 @@ def _answer(
     layers: Layers,
 ) -> Choice:
     """What `choose` says from now on, were it not for an override, a lock or a mode."""
-    choice = answer(Asked(question, found, _unforced(settings)), layers)
+    choice = answer(Asked(question, found, settings.unforced), layers)
     if report.decision is not None:
         return choice
     if not report.plan.situation.can_run:
         return replace(choice, why="nobody can run this model here")
     return replace(choice, why=f"{report.why}; {choice.why}")
-
-
-def _unforced(settings: Settings) -> Settings:
-    return replace(settings, backend=None, vllm_backend=None, lock=None, mode="read")
-
-
-def _rest(job: Job, started: float) -> Job:
-    """What is left of the budget: one covers all models and devices."""
-    if job.budget_s is None:
-        return job
-    return replace(job, budget_s=max(0.0, job.budget_s - (time.monotonic() - started)))
 
 
 def _show_plans(jobs: list[Job], backlog: Backlog | None, as_json: bool) -> None:

@@ -17,7 +17,7 @@ from contextlib import suppress
 from autotune.in_vllm.messages import Message, line_of, read_request
 from kernels_bench.devices import FoundDevice, find_device
 from kernels_bench.errors import AutotuneError
-from kernels_bench.parent import end_with_parent
+from kernels_bench.processes import end_with_parent
 
 _IDLE_S = 600.0
 """A process that imported vLLM's arguments and never makes a config: a client, a help text."""

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from autotune.in_vllm.messages import Reply, Request, Told, Wait, line_of, read_message
+from kernels_bench.processes import search_path
 
 ANSWER_S = 30.0
 """Silence that counts as a hang: of a disk, a driver, a plug-in. The start goes on without us."""
@@ -36,7 +37,7 @@ class Answerer:
             stderr=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C is the engine's to handle
             cwd="/",  # `-m` puts it first on the path; it moves to the user's folder later
-            env={**os.environ, "PYTHONPATH": _search_path()},
+            env={**os.environ, "PYTHONPATH": search_path()},
         )
 
     def ask(self, request: Request, tell: Callable[[Told], None]) -> Reply:
@@ -90,13 +91,6 @@ class Answerer:
                 return
             *lines, kept = (kept + read).split(b"\n")
             yield from (line.decode() for line in lines)
-
-
-def _search_path() -> str:
-    """What is importable here is so there, and this package, however it was found."""
-    home = str(Path(__file__).resolve().parents[2])
-    entries = [str(Path(entry).resolve()) for entry in sys.path if entry]
-    return os.pathsep.join(dict.fromkeys([*entries, home]))
 
 
 _ready: list[Answerer] = []

@@ -22,7 +22,6 @@ class PatchPoint:
     function: str
     first_parameters: tuple[str, ...]
     """After self or cls; what follows is passed on as it comes."""
-    purpose: str
 
     @property
     def name(self) -> str:
@@ -35,36 +34,36 @@ CONFIG = PatchPoint(
     "EngineArgs",
     "create_engine_config",
     ("usage_context", "headless"),
-    "the one decision, in process 0",
 )
+"""The one decision, in process 0."""
 SELECT = PatchPoint(
     "vllm.platforms",
     "current_platform",
     "get_attn_backend_cls",
     ("selected_backend",),
-    "vLLM's own check of our winner; the runner-up, then vLLM's default, where it refuses",
 )
+"""vLLM's own check of our winner; the runner-up, then vLLM's default, where it refuses."""
 ASYNC_ENGINE = PatchPoint(
     "vllm.v1.engine.async_llm",
     "AsyncLLM",
     "__init__",
     ("vllm_config",),
-    "the mark of a start: left before, cleared after",
 )
+"""The mark of a start: left before, cleared after."""
 SYNC_ENGINE = PatchPoint(
     "vllm.v1.engine.llm_engine",
     "LLMEngine",
     "__init__",
     ("vllm_config",),
-    "the same for the class LLM",
 )
+"""The same for the class LLM."""
 DUMP = PatchPoint(
     "vllm.config",
     "VllmConfig",
     "__str__",
     (),
-    "names us in the config that the engine prints",
 )
+"""Names us in the config that the engine prints."""
 POINTS = (CONFIG, SELECT, ASYNC_ENGINE, SYNC_ENGINE, DUMP)
 
 

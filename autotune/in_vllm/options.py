@@ -18,8 +18,7 @@ class OptionError(AutotuneError):
 
 def options_of(asked: Asked, ruling: Take) -> tuple[Option, ...]:
     """The winner, and who else is better than vLLM's default, in order; raises OptionError."""
-    candidate = ruling.choice.candidate
-    winner = _option("" if candidate is None else candidate.label, ruling.options)
+    winner = _option(ruling.choice.label, ruling.options)
     return (winner, *_runners_up(asked, ruling))
 
 

@@ -18,7 +18,7 @@ from autotune.today import Asked
 def reply_of(asked: Asked, layers: Layers, ruling: Ruling) -> Reply:
     """Raises OptionError where the plug-in cannot set what was chosen."""
     choice = ruling.choice
-    who = "" if choice.candidate is None else choice.candidate.label
+    who = choice.label
     common = Reply(
         warnings=choice.warnings,
         what=f"{who} for {choice.model} on {choice.device.name}",
