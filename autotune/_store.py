@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from cache import CacheUnfinishedError as CacheUnfinishedError
     from cache import CacheUnreadableError as CacheUnreadableError
     from cache import CacheUnwritableError as CacheUnwritableError
+    from cache import ConfirmationRow as ConfirmationRow
     from cache import DecisionRow as DecisionRow
     from cache import DeviceRow as DeviceRow
     from cache import EvidenceGroup as EvidenceGroup
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
     from cache import locate as locate
     from cache import merge_files as merge_files
     from cache import moment as moment
+    from cache import read_confirmations as read_confirmations
     from cache import read_decisions as read_decisions
     from cache import read_layers as read_layers
     from cache import read_measurements as read_measurements

@@ -17,18 +17,23 @@ def about_decisions(
 ) -> Iterator[Finding]:
     """`today` has what is installed for each device of this machine, by its key."""
     states: Counter[str] = Counter()
+    revoked = 0
     for each in stored:
         if records.decision_of(each) is None:
             what = f"decision {each.id} ({each.model.name}) holds JSON that cannot be read"
             yield Finding("error", what, f"autotune cache rm {each.id}, then autotune warm")
             continue
         states[_state(each, today)] += 1
+        revoked += bool(each.revoked)
     if states:
         told = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
         yield Finding("note", f"decisions: {told}")
     if stale := states[_STALE]:
         what = f"{stale} decisions are for other versions than those installed"
         yield Finding("note", what, "autotune warm measures what changed")
+    if revoked:
+        what = f"{revoked} decisions are revoked: starts keep the engine's default"
+        yield Finding("note", what, "autotune confirm runs them again")
 
 
 def about_misses(missed: Iterable[StoredMiss]) -> Iterator[Finding]:

@@ -104,8 +104,8 @@ def _from_cache(asked: Asked, layers: Layers) -> Choice:
     match take(asked, own or answers):
         case Choice() as choice:
             pass
-        case Unusable(why):
-            choice = joined([why], by_default(asked, f"run autotune warm {asked.where}"))
+        case Unusable(why, remedy):
+            choice = joined([why], by_default(asked, f"{remedy} {asked.where}"))
         case None:
             choice = replace(by_default(asked, miss_text(asked, layers)), is_miss=True)
     return joined(notes, replace(choice, unread=found.errors))
@@ -120,7 +120,7 @@ def _answers(asked: Asked, stored: Iterable[StoredDecision]) -> list[Answer]:
         kin = () if is_same else kinship(asked.found.device, device, asked.settings.aliases)
         decision = records.decision_of(each) if is_same or kin else None
         if decision is not None:
-            found.append(Answer(decision, "cache", kin, each.file))
+            found.append(Answer(decision, "cache", kin, each.file, each.revoked))
     return found
 
 

@@ -9,9 +9,10 @@ from itertools import groupby
 import click
 
 from autotune import records
-from autotune._store import MeasurementRow, StoredDecision
+from autotune._store import ConfirmationRow, MeasurementRow, StoredDecision
 from autotune.decision import Decision
 from autotune.elsewhere import device_line
+from autotune.in_engine import print_confirmations, winner_line
 from autotune.keys import spec_keys_of
 from autotune.models import kinds
 from autotune.outcome_columns import outcome_of
@@ -34,10 +35,19 @@ from kernels_bench.spec import Outcome, Phase, Timed
 _PHASES = [phase.value for phase in Phase]
 
 
-def print_stored(stored: StoredDecision, rows: Sequence[MeasurementRow]) -> None:
-    """The decision, the ranking, every time by workload, and who has none."""
+def print_stored(
+    stored: StoredDecision,
+    rows: Sequence[MeasurementRow],
+    confirmations: Sequence[ConfirmationRow] = (),
+) -> None:
+    """The decision, how it did in the engine, the ranking, every time by workload, and who has
+    none.
+    """
     decision = records.decision_of(stored)
     click.echo("\n".join(_lines(stored, decision)))
+    if engine_line := winner_line(stored, confirmations):
+        click.echo(f"  in the engine: {engine_line}")
+    print_confirmations(confirmations)
     if decision is None:
         _print_evidence(stored, rows, {})
         return

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from autotune._store import Layers, StoredDecision, Which, read_layers
+from autotune._store import CacheError, Layers, StoredDecision, Which, read_layers
 from autotune.decision import Choice
 from autotune.elsewhere import stack_under
+from autotune.in_engine import confirmations_of, winner_line
 from autotune.keys import device_key
 from autotune.loadable import Loads
 from autotune.nearest import Near
@@ -77,15 +78,18 @@ class Explanation:
     stale: tuple[Stale, ...] = ()
     near: tuple[Near, ...] = ()
     """Where no measurement answered."""
+    confirmation: str = ""
+    """What a run of the engine said of the winner, and why; empty where there was none."""
 
 
 def explain(asked: Asked, choice: Choice, layers: Layers, rules: Rules) -> Explanation:
     """Gather it; the measurements are weighed again under the rules."""
-    near = () if choice.is_measured else near_misses(asked, layers)
+    near = () if choice.is_measured else _near(asked, layers)
     stored = _stored(asked, layers)
+    confirmation = _confirmation(asked, stored)
     record = None if stored is None else record_of(stored, asked.question.text)
     if record is None:
-        return Explanation(choice, near=near)
+        return Explanation(choice, near=near, confirmation=confirmation)
     case = case_of(record, rules)
     scale = case.scale
     return Explanation(
@@ -95,7 +99,22 @@ def explain(asked: Asked, choice: Choice, layers: Layers, rules: Rules) -> Expla
         workloads=() if scale is None else tuple(_weighed(choice, scale)),
         stale=_stale(record, stack_under(asked.found)),
         near=near,
+        confirmation=confirmation,
     )
+
+
+def _near(asked: Asked, layers: Layers) -> tuple[Near, ...]:
+    """Without what is stored for this very question, and yet not taken: the choice says why."""
+    return tuple(each for each in near_misses(asked, layers) if each.differences)
+
+
+def _confirmation(asked: Asked, stored: StoredDecision | None) -> str:
+    if stored is None or stored.decision.question != asked.question.text:
+        return ""
+    try:
+        return winner_line(stored, confirmations_of(stored))
+    except CacheError:  # the choice says so
+        return ""
 
 
 def _stored(asked: Asked, layers: Layers) -> StoredDecision | None:

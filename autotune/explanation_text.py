@@ -26,6 +26,8 @@ def print_explanation(found: Explanation, now: datetime) -> None:
     """The choice, then who else there was, what it stands on, and what is out of date."""
     for line in [*choice_lines(found.choice), *_age_lines(found.choice, now)]:
         click.echo(line)
+    if found.confirmation:
+        click.echo(f"  in the engine: {found.confirmation}")
     _print_rivals(found.choice, found.rivals)
     _print_workloads(found.workloads)
     _print_losers(found.losers)

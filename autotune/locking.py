@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from autotune import records
 from autotune._store import MeasurementRow, StoredDecision
@@ -15,17 +16,33 @@ from autotune.lock_entries import LockEntry
 from autotune.replay import Record, record_of
 
 
-def lock_entries(stored: Iterable[StoredDecision]) -> tuple[LockEntry, ...]:
-    """The newest decision for each question and device, damaged ones left out; `stored` stands
-    newest first.
+@dataclass(frozen=True)
+class Lockable:
+    """What of stored decisions a lock may hold."""
+
+    entries: tuple[LockEntry, ...]
+    revoked: tuple[StoredDecision, ...]
+    """The newest of their question and device, and so nobody else stands in for them."""
+
+
+def lockable(stored: Iterable[StoredDecision]) -> Lockable:
+    """The newest decision for each question and device, damaged and revoked ones left out; `stored`
+    stands newest first.
     """
-    found: dict[tuple[str, str], LockEntry] = {}
+    entries: dict[tuple[str, str], LockEntry] = {}
+    revoked: dict[tuple[str, str], StoredDecision] = {}
     for each in stored:
         place = each.decision.device_key, each.decision.question
+        if place in entries or place in revoked:
+            continue
         decision, record = records.decision_of(each), record_of(each)
-        if place not in found and decision is not None and record is not None:
-            found[place] = _entry(each, decision, record)
-    return tuple(found.values())
+        if decision is None or record is None:
+            continue
+        if each.revoked:
+            revoked[place] = each
+        else:
+            entries[place] = _entry(each, decision, record)
+    return Lockable(tuple(entries.values()), tuple(revoked.values()))
 
 
 def _entry(stored: StoredDecision, decision: Decision, record: Record) -> LockEntry:

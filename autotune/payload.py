@@ -105,6 +105,7 @@ def stored_payload(stored: StoredDecision) -> Json:
         "speedup_vs_default": row.speedup_vs_default,
         "tie": row.tie,
         "why": row.why,
+        "confirmation": stored.confirmation or None,
         "method": row.method,
         "measured_at": row.provenance.created_at,
         "host": row.provenance.host,

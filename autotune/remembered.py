@@ -34,6 +34,8 @@ class Answer:
     """What sets the measured device apart from this one; empty: it is the same part."""
     file: Path | None = None
     """The cache file that has it; None for a lock's."""
+    revoked: str = ""
+    """Why its winner is not to be taken, as a run of the engine showed; empty where it may be."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ class Unusable:
     """Why none of the stored answers is taken."""
 
     why: str
+    remedy: str = "run autotune warm"
+    """What to do about it; the place follows: here, there."""
 
 
 def take(asked: Asked, answers: Sequence[Answer]) -> Choice | Unusable | None:
@@ -71,6 +75,8 @@ def take(asked: Asked, answers: Sequence[Answer]) -> Choice | Unusable | None:
     if not _is_accepted(state, asked):
         said = f"AUTOTUNE_ACCEPT={asked.settings.accept} leaves a {state} answer"
         return Unusable(f"{said} ({'; '.join(notes)})")
+    if answer.revoked:
+        return _revoked(answer, notes)
     return _still_able(asked, answer, state, notes, stack)
 
 
@@ -84,6 +90,14 @@ def _distance(answer: Answer, drift: Sequence[str], stack: Stack) -> tuple[bool,
 def _is_accepted(state: State, asked: Asked) -> bool:
     order: tuple[State, ...] = ("exact", "drifted", "borrowed")
     return order.index(state) <= order.index(asked.settings.accept)
+
+
+def _revoked(answer: Answer, notes: Sequence[str]) -> Unusable:
+    """Nor is a runner-up taken, or an older answer: who lost in the engine was ahead of both."""
+    why = f"{answer.decision.winner.label} is revoked: {answer.revoked}"
+    if notes:  # of another part or stack: what was measured there is to be measured first
+        return Unusable("; ".join([*notes, why]))
+    return Unusable(why, "autotune confirm runs it again")
 
 
 def _still_able(

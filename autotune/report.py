@@ -40,7 +40,8 @@ def print_report(told: Told, cache_file: str) -> None:
     click.echo("\n".join(choice_lines(choice)))
     for other in told.also:
         first, *_ = choice_lines(other)
-        click.echo(f"  engine {other.engine}: {first}")
+        why = "" if other.is_measured else f" ({other.why})"
+        click.echo(f"  engine {other.engine}: {first}{why}")
     click.echo(f"  {report.measured} outcomes measured in {report.elapsed_s:.1f} s")
     click.echo(f"  cache: {cache_file}")
 

@@ -36,6 +36,7 @@ from .reader import (
     show_decision,
 )
 from .rows import (
+    ConfirmationRow,
     DecisionRow,
     DeviceRow,
     EvidenceGroup,
@@ -49,6 +50,7 @@ from .rows import (
 
 if TYPE_CHECKING:
     from .absorb import Fate
+    from .confirmations import read_confirmations
     from .conflicts import POLICIES, Prefer, moment
     from .doctor import Finding, examine
     from .exchange import Absorbed, Merged, Policy, export_cache, import_rows, merge_files
@@ -79,6 +81,7 @@ __all__ = [
     "CacheUnfinishedError",
     "CacheUnreadableError",
     "CacheUnwritableError",
+    "ConfirmationRow",
     "DecisionRow",
     "DeviceRow",
     "EvidenceGroup",
@@ -121,6 +124,7 @@ __all__ = [
     "locate",
     "merge_files",
     "moment",
+    "read_confirmations",
     "read_decisions",
     "read_layers",
     "read_measurements",
@@ -153,6 +157,7 @@ _LATE = {
     "import_rows": "exchange",
     "merge_files": "exchange",
     "moment": "conflicts",
+    "read_confirmations": "confirmations",
     "read_misses": "misses",
     "salvage_file": "salvage",
     "tuners": "tuning",

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from .checks import Column
+from .confirmations import Standing
 from .conflicts import Prefer, Weight, is_preferred
 from .records import CHECKSUM, TABLES, Row, columns_of
-from .rows import DecisionRow, DeviceRow, MeasurementRow, MissRow, ModelRow
+from .rows import ConfirmationRow, DecisionRow, DeviceRow, MeasurementRow, MissRow, ModelRow
 from .sources import Read, Refused, Taken
 
 Fate: TypeAlias = Literal["new", "same", "replaced", "kept", "refused"]
@@ -63,6 +64,7 @@ class Absorber:
             for kind in (DeviceRow, ModelRow)
         }
         """Of devices and models, which are few: what points at another is refused."""
+        self._standing = Standing(connection)
         self._waiting: list[Taken] = []
 
     def absorb(self, rows: Iterable[Read]) -> Tally:
@@ -82,6 +84,8 @@ class Absorber:
         return tally
 
     def _take(self, each: Taken, tally: Tally, races: dict[tuple[Column, ...], bool]) -> Fate:
+        if each.kind is ConfirmationRow and self._standing.is_other(each.values):
+            return self._take_whole(each, tally)
         known = self._find(each)
         if known is None:
             if each.kind in self._keys:
@@ -97,12 +101,27 @@ class Absorber:
             theirs = _weight(each.kind, _at(each, _STATEMENTS[each.kind].weighed))
             races[race] = is_preferred(theirs, known.weight, self._prefer)
         fate: Fate = "replaced" if races[race] else "kept"
-        if len(tally.conflicts) < MOST_TOLD:
-            tally.conflicts.append(self._conflict(each, known.row_id, fate))
+        self._tell(tally, each, known.row_id, fate)
         if races[race]:
             values = (*each.values, each.checksum, known.row_id)
             self._connection.execute(_STATEMENTS[each.kind].replace, values)
         return fate
+
+    def _take_whole(self, each: Taken, tally: Tally) -> Fate:
+        """Of a confirmation where another of the same winner stands: its loads are no rows of that,
+        so it replaces all of it or nothing.
+        """
+        self._flush()
+        fate: Fate = "replaced" if self._standing.gives_way(each.values) else "kept"
+        self._tell(tally, each, self._standing.row_id(each.values), fate)
+        if fate == "replaced":
+            self._standing.replace(each.values)
+            self._insert(each)
+        return fate
+
+    def _tell(self, tally: Tally, each: Taken, row_id: int, fate: Fate) -> None:
+        if len(tally.conflicts) < MOST_TOLD:
+            tally.conflicts.append(self._conflict(each, row_id, fate))
 
     def _find(self, each: Taken) -> _Known | None:
         """The row of its key."""
@@ -188,6 +207,7 @@ _TOLD: Mapping[type[Row], _Told] = {
     ),
     DecisionRow: _Told(("engine", "profile"), ("backend", "variant", "speedup_vs_default")),
     MissRow: _Told(("engine", "profile"), ("model", "times_seen")),
+    ConfirmationRow: _Told(("winner", "load"), ("verdict", "speedup")),
 }
 _POINTS: Mapping[type[Row], tuple[tuple[type[Row], int], ...]] = {
     DeviceRow: (),
@@ -201,6 +221,7 @@ _POINTS: Mapping[type[Row], tuple[tuple[type[Row], int], ...]] = {
         (DeviceRow, columns_of(MissRow).index("device_key")),
         (ModelRow, columns_of(MissRow).index("model_fingerprint")),
     ),
+    ConfirmationRow: ((DeviceRow, columns_of(ConfirmationRow).index("device_key")),),
 }
 """What a row points at, and the place of the value that does."""
 

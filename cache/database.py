@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 APPLICATION_ID = int.from_bytes(b"attn", "big")
 """In the header of every file of ours; `file` and SQLite's tools show it."""
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 """The header's user_version: how many migrations the file has seen."""
 
 Mode: TypeAlias = Literal["ro", "rw", "rwc", "immutable"]
@@ -39,7 +39,9 @@ SIDE_FILES = ("-journal", "-wal")
 
 _OUR_TABLES = """
 SELECT name, type, rootpage, sql FROM sqlite_master
-WHERE lower(name) IN ('devices', 'models', 'measurements', 'decisions', 'misses')
+WHERE lower(name) IN (
+    'devices', 'models', 'measurements', 'decisions', 'misses', 'confirmations'
+)
 """
 """Of whatever case, as SQLite looks names up."""
 _COMPUTES = re.compile(r"\bAS\b", re.IGNORECASE)

@@ -134,7 +134,11 @@ def _about_orphans(connection: sqlite3.Connection, schema: int) -> Iterator[Find
             yield Finding("note", what, "autotune cache prune removes them")
 
 
-_ORPHANS = {"models": "models without a decision", "devices": "devices without a row"}
+_ORPHANS = {
+    "confirmations": "confirmations without a decision",
+    "models": "models without a decision",
+    "devices": "devices without a row",
+}
 
 
 def _about_rows(path: Path) -> Iterator[Finding]:

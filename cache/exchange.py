@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from . import jsonl
 from .absorb import Absorber, Tally
 from .backup import copy_cache
+from .confirmations import forget_confirmations
 from .conflicts import Prefer
 from .database import SIDE_FILES, connect, exists, make_room, transaction
 from .errors import CacheUnwritableError, explained
@@ -133,6 +134,7 @@ def _drop_other_drivers(connection: sqlite3.Connection, drivers: Mapping[str, st
         for row_id, is_ours in group
         if not is_ours
     ]
+    forget_confirmations(connection, "id = ?", others)
     connection.executemany("DELETE FROM decisions WHERE id = ?", others)
     return len(others)
 

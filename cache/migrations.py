@@ -107,6 +107,13 @@ def m005_what_was_missed(database: Database) -> None:
     database.execute("PRAGMA user_version = 5")
 
 
+@MIGRATIONS()
+def m006_what_the_engine_said(database: Database) -> None:
+    """Schema 6: decisions whose winner and default were both run in the engine."""
+    _create_confirmations(database)
+    database.execute("PRAGMA user_version = 6")
+
+
 def sum_up(database: Database, kind: type[Row], schema: int) -> None:
     """Write the checksums of all rows of a table, with the columns that it has at this schema."""
     columns = columns_at(kind, schema)
@@ -295,3 +302,47 @@ def _create_misses(database: Database) -> None:
         ],
     )
     table.create_index(["device_key", "question"], unique=True)
+
+
+def _create_confirmations(database: Database) -> None:
+    always = {
+        "device_key": str,
+        "question": str,
+        "versions": str,
+        "winner": str,
+        "default_backend": str,
+        "load": str,
+        "verdict": str,
+        "why": str,
+        "engine_version": str,
+    }
+    seen = {
+        "repeats": int,
+        "default_tokens_per_s": float,
+        "winner_tokens_per_s": float,
+        "speedup": float,
+        "bound": float,
+        "default_ttft_ms": float,
+        "winner_ttft_ms": float,
+        "default_tbt_ms": float,
+        "winner_tbt_ms": float,
+        "default_kv_tokens": int,
+        "winner_kv_tokens": int,
+        "default_peak_bytes": int,
+        "winner_peak_bytes": int,
+        "default_cold_start_s": float,
+        "winner_cold_start_s": float,
+        "default_warm_start_s": float,
+        "winner_warm_start_s": float,
+        "drift": float,
+        "drift_max": float,
+        "drift_floor": float,
+        "top1_agreement": float,
+    }
+    table = database.table("confirmations").create(
+        {"id": int, **always, **seen, **_PROVENANCE, "user": str, CHECKSUM: str},
+        pk="id",
+        not_null=[*always, *_PROVENANCE],
+        foreign_keys=[("device_key", "devices", "key")],
+    )
+    table.create_index(["device_key", "question", "versions", "winner", "load"], unique=True)

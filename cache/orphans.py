@@ -1,28 +1,34 @@
-"""Models and devices that nothing is stored for."""
+"""Models and devices that nothing is stored for, and confirmations of no decision."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .records import TABLES
-from .rows import MissRow
+from .records import TABLES, kinds_at
+from .rows import ConfirmationRow, DecisionRow, MeasurementRow, MissRow
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Mapping
 
+    from .records import Row
+
 # What must not point at them. Indexes serve: of a million measurements none is read.
-_POINTERS = {
-    "models": {"decisions": "model_fingerprint = models.fingerprint"},
+_MODEL, _DEVICE = "model_fingerprint = models.fingerprint", "device_key = devices.key"
+_CONFIRMED = """device_key = confirmations.device_key
+    AND decisions.question = confirmations.question
+    AND decisions.versions = confirmations.versions"""
+_POINTERS: Mapping[str, Mapping[type[Row], str]] = {
+    "confirmations": {DecisionRow: _CONFIRMED},
+    "models": {DecisionRow: _MODEL, MissRow: _MODEL},
     "devices": {
-        "decisions": "device_key = devices.key",
-        "measurements": "device_key = devices.key",
+        DecisionRow: _DEVICE,
+        MeasurementRow: _DEVICE,
+        MissRow: _DEVICE,
+        ConfirmationRow: _DEVICE,
     },
 }
-_POINTERS_OF_MISSES = {
-    "models": "model_fingerprint = models.fingerprint",
-    "devices": "device_key = devices.key",
-}
+"""Each before those that it points at."""
 
 
 def delete_orphans(connection: sqlite3.Connection, schema: int) -> int:
@@ -43,13 +49,13 @@ def count_orphans(connection: sqlite3.Connection, schema: int) -> Mapping[str, i
 
 def _wheres(schema: int) -> Mapping[str, str]:
     """Table -> the condition that nothing points at a row of it."""
-    has_misses = schema >= TABLES[MissRow].first
-    found = {}
-    for table, pointers in _POINTERS.items():
-        every = {**pointers, **({"misses": _POINTERS_OF_MISSES[table]} if has_misses else {})}
-        terms = (
-            f"NOT EXISTS (SELECT 1 FROM {other} WHERE {other}.{pointer})"
-            for other, pointer in every.items()
+    names = {TABLES[kind].name: kind for kind in kinds_at(schema)}
+    return {
+        table: " AND ".join(
+            f"NOT EXISTS (SELECT 1 FROM {other} WHERE {other}.{pointers[names[other]]})"
+            for other in names
+            if names[other] in pointers
         )
-        found[table] = " AND ".join(terms)
-    return found
+        for table, pointers in _POINTERS.items()
+        if table in names
+    }

@@ -26,6 +26,7 @@ from .rows import (
     ModelRow,
     StoredDecision,
 )
+from .verdict import verdict_of, verdict_term
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,7 +74,7 @@ def read_decisions(path: Path, which: Which, *, is_ours: bool = True) -> Reading
 def _decisions(path: Path, which: Which, is_ours: bool = True) -> Asked[StoredDecision]:
     def statement(schema: int) -> str:
         kinds = (DecisionRow, DeviceRow, ModelRow)
-        columns = ", ".join(selected(kind, schema) for kind in kinds)
+        columns = ", ".join((*(selected(kind, schema) for kind in kinds), verdict_term(schema)))
         if which.limit is None and not which.offset:
             # The planner follows the index of what is asked for.
             return f"SELECT decisions.id, {columns} {JOINED} {which.where} ORDER BY {which.order}"
@@ -188,15 +189,17 @@ def check_joined(row: DecisionRow | MissRow, device: DeviceRow, model: ModelRow)
 
 def _decision(path: Path, record: Record, schema: int, which: Which) -> StoredDecision:
     decided, device = 1 + width_of(DecisionRow), 1 + width_of(DecisionRow) + width_of(DeviceRow)
-    number = record[0]
+    number, (confirmation, revoked) = record[0], verdict_of(record[-1])
     if not isinstance(number, int):
         raise RowDamagedError("id", "is no number")
     stored = StoredDecision(
         id=number,
         decision=from_record(DecisionRow, record[1:decided], schema),
         device=from_record(DeviceRow, record[decided:device], schema),
-        model=from_record(ModelRow, record[device:], schema),
+        model=from_record(ModelRow, record[device:-1], schema),
         file=path,
+        confirmation=confirmation,
+        revoked=revoked,
     )
     row = stored.decision
     check_joined(row, stored.device, stored.model)

@@ -6,13 +6,21 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from .checks import Column, Columns, Kind, RowDamagedError, printable
-from .rows import DecisionRow, DeviceRow, MeasurementRow, MissRow, ModelRow, Provenance
+from .rows import (
+    ConfirmationRow,
+    DecisionRow,
+    DeviceRow,
+    MeasurementRow,
+    MissRow,
+    ModelRow,
+    Provenance,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-Row: TypeAlias = DeviceRow | ModelRow | MeasurementRow | DecisionRow | MissRow
-RowT = TypeVar("RowT", DeviceRow, ModelRow, MeasurementRow, DecisionRow, MissRow)
+Row: TypeAlias = DeviceRow | ModelRow | MeasurementRow | DecisionRow | MissRow | ConfirmationRow
+RowT = TypeVar("RowT", DeviceRow, ModelRow, MeasurementRow, DecisionRow, MissRow, ConfirmationRow)
 
 CHECKSUM = "checksum"
 """A column of every table and a field of no row: it says that the others are as they were put."""
@@ -79,6 +87,9 @@ TABLES: Mapping[type[Row], Table] = {
         {3: _DECIDED_SINCE_3, 4: _DECIDED_SINCE_4},
     ),
     MissRow: Table("misses", ("device_key", "question"), first=5),
+    ConfirmationRow: Table(
+        "confirmations", ("device_key", "question", "versions", "winner", "load"), first=6
+    ),
 }
 """Each after those that its keys point at."""
 

@@ -1,4 +1,4 @@
-"""The rows of schema 5, a frozen dataclass a table. Columns are columns: no row holds a pickle."""
+"""The rows of schema 6, a frozen dataclass a table. Columns are columns: no row holds a pickle."""
 
 from __future__ import annotations
 
@@ -181,6 +181,63 @@ class MissRow:
 
 
 @dataclass(frozen=True)
+class ConfirmationRow:
+    """Table `confirmations`: the engine's default and a decision's winner, both run in the engine
+    under one load. (`device_key`, `question`, `versions`, `winner`, `load`) is unique.
+
+    The rows of a winner are one confirmation: they come and go together.
+    """
+
+    device_key: str
+    question: str
+    versions: str
+    """All three as the decision has them."""
+    winner: str
+    """The decision's, as "backend:variant"."""
+    default_backend: str
+    """As decisions have it."""
+    load: str
+    """Requests, input and output tokens of each: "256x64+512"."""
+    verdict: str
+    """confirmed, revoked or unconfirmed: of all loads together, as is `why`."""
+    why: str
+    engine_version: str
+    repeats: int | None
+    """How often each of both was run; NULL, here and below, where nobody could tell."""
+    default_tokens_per_s: float | None
+    winner_tokens_per_s: float | None
+    speedup: float | None
+    """Of the winner over the default: 1.05 is 5 % faster."""
+    bound: float | None
+    """Half width of the 99 % interval around the speedup."""
+    default_ttft_ms: float | None
+    """To a request's first token."""
+    winner_ttft_ms: float | None
+    default_tbt_ms: float | None
+    """Between two tokens of a request."""
+    winner_tbt_ms: float | None
+    default_kv_tokens: int | None
+    """For which the engine's KV cache has room."""
+    winner_kv_tokens: int | None
+    default_peak_bytes: int | None
+    """Of device memory."""
+    winner_peak_bytes: int | None
+    default_cold_start_s: float | None
+    """With nothing compiled before."""
+    winner_cold_start_s: float | None
+    default_warm_start_s: float | None
+    winner_warm_start_s: float | None
+    drift: float | None
+    """Mean absolute difference of log-probabilities, the winner's against the default's."""
+    drift_max: float | None
+    drift_floor: float | None
+    """The same of the default against itself in another process."""
+    top1_agreement: float | None
+    """Share of the tokens that both hold for the likeliest."""
+    provenance: Provenance
+
+
+@dataclass(frozen=True)
 class EvidenceGroup:
     """Measurements of some layers on a device that share their versions and their method."""
 
@@ -204,6 +261,11 @@ class StoredDecision:
     file: Path
     is_ours: bool = True
     """Whether the file may be written, if only to undo what a killed writer left."""
+    confirmation: str = ""
+    """What a run of the engine said of its winner: confirmed, unconfirmed or revoked; empty where
+    there was none."""
+    revoked: str = ""
+    """Why its winner is not to be taken; empty where it may be."""
 
 
 @dataclass(frozen=True)

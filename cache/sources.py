@@ -28,7 +28,7 @@ from .records import (
     kinds_of,
     selected,
 )
-from .rows import DecisionRow, DeviceRow, MeasurementRow, ModelRow
+from .rows import ConfirmationRow, DecisionRow, DeviceRow, MeasurementRow, ModelRow
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,24 +41,34 @@ _SQLITE = b"SQLite format 3\x00"
 
 # What no measurement can be below, for who counts with it later.
 _LEAST = {
-    **dict.fromkeys(("page_size", "tensor_parallel", "method"), 1),
+    **dict.fromkeys(("page_size", "tensor_parallel", "method", "repeats"), 1),
     **dict.fromkeys(("gpu_us", "anchor_us"), 1e-9),
     **dict.fromkeys(
         (
             "call_us", "plan_us", "noise", "samples", "floor_fraction", "compile_s",
             "workspace_bytes", "voided_rounds", "multiprocessors", "memory_bytes",
             "last_level_cache_bytes", "bound", "power_limit_w", "captured_len", "clock_mhz",
-            "error", "allowed", "evidence",
+            "error", "allowed", "evidence", "speedup", "drift", "drift_max", "drift_floor",
+            "top1_agreement",
+            *(
+                f"{whose}_{what}"
+                for whose in ("default", "winner")
+                for what in (
+                    "tokens_per_s", "ttft_ms", "tbt_ms", "kv_tokens", "peak_bytes", "cold_start_s",
+                    "warm_start_s",
+                )
+            ),
         ),
         0,
     ),
 }  # fmt: skip
 _COLUMNS = {kind: Columns(kinds_of(kind), _LEAST) for kind in TABLES}
+_NAMES = (
+    "backend", "variant", "engine", "page_layout", "phase", "outcome", "winner", "verdict",
+)  # fmt: skip
 _WORDS = {
     kind: tuple(
-        (place, column)
-        for place, column in enumerate(columns_of(kind))
-        if column in ("backend", "variant", "engine", "page_layout", "phase", "outcome")
+        (place, column) for place, column in enumerate(columns_of(kind)) if column in _NAMES
     )
     for kind in TABLES
 }
@@ -213,6 +223,8 @@ def _parts(kind: type[Row], part: Selected | None) -> Iterator[tuple[str, Sequen
         DeviceRow: "key IN (SELECT decisions.device_key {})",
         ModelRow: "fingerprint IN (SELECT decisions.model_fingerprint {})",
         DecisionRow: "id IN (SELECT decisions.id {})",
+        ConfirmationRow: "(device_key, question, versions) IN"
+        " (SELECT decisions.device_key, decisions.question, decisions.versions {})",
     }[kind]
     yield pointer.format(decisions), part.which.values
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from .confirmations import check_whole, forget_confirmations, replace_confirmations
 from .database import SCHEMA_VERSION, connect, make_room, transaction
 from .errors import CacheMissingError, CacheUnwritableError, explained
 from .misses import count_miss, forget_miss
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from sqlite_utils import Database
 
     from .rows import (
+        ConfirmationRow,
         DecisionRow,
         DeviceRow,
         EvidenceGroup,
@@ -44,7 +46,7 @@ class Removed:
     decisions: int
     measurements: int
     orphans: int
-    """Devices and models."""
+    """Devices and models, and confirmations of no decision."""
     misses: int = 0
 
 
@@ -136,6 +138,15 @@ class Store:
                 database.execute(f"SELECT id FROM decisions WHERE {where}", key).fetchone()[0]
             )
 
+    def put_confirmations(self, rows: Sequence[ConfirmationRow]) -> None:
+        """Store what runs of the engine said of winners, in the place of all that was stored of
+        these before. The device comes first; rows of one winner share verdict, why and provenance.
+        """
+        check_whole(rows)
+        with self._transaction() as database:
+            replace_confirmations(database.conn, rows)
+            self._upsert(database, [*self._described.values(), *rows])
+
     def put_miss(self, row: MissRow, device: DeviceRow, model: ModelRow) -> None:
         """Note what a start found no answer for, with what it points at, or count it once more. Of
         too many the oldest go.
@@ -156,12 +167,15 @@ class Store:
         return decision_measurements(self.path, device_key, spec_keys)
 
     def forget(self, ids: Collection[int]) -> None:
-        """Remove these decisions; where one is not there, none is removed. Evidence stays."""
+        """Remove these decisions, and what runs of the engine said of them; where one is not there,
+        none is removed. Evidence stays.
+        """
         with self._transaction() as database:
             table = database.table("decisions")
             unknown = [each for each in ids if not table.count_where("id = ?", [each])]
             if unknown:
                 raise CacheMissingError(self.path, f"no decision {', '.join(map(str, unknown))}")
+            forget_confirmations(database.conn, "id = ?", [(each,) for each in ids])
             for each in ids:
                 table.delete_where("id = ?", [each])
 
@@ -179,12 +193,15 @@ class Store:
         evidence: Iterable[EvidenceGroup],
         missed: Iterable[StoredMiss] = (),
     ) -> Removed:
-        """Remove decisions, groups of measurements and misses, and then the models and devices that
-        nothing is stored for. What was stored since they were read stays.
+        """Remove decisions with their confirmations, groups of measurements and misses, and then
+        the models and devices that nothing is stored for. What was stored since they were read
+        stays.
         """
         with self._transaction() as database:
             ids = [(each.id, each.decision.provenance.created_at) for each in stored]
-            decisions = self._delete(database, "decisions", "id = ? AND created_at = ?", ids)
+            is_read = "id = ? AND created_at = ?"
+            forget_confirmations(database.conn, is_read, ids)
+            decisions = self._delete(database, "decisions", is_read, ids)
             which = """device_key = ? AND spec_key = ? AND versions = ? AND method = ?
                 AND created_at <= ?"""
             groups = [

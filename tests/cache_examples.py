@@ -7,9 +7,22 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from cache import DecisionRow, DeviceRow, MeasurementRow, MissRow, ModelRow, Provenance
+from cache import (
+    ConfirmationRow,
+    DecisionRow,
+    DeviceRow,
+    MeasurementRow,
+    MissRow,
+    ModelRow,
+    Provenance,
+)
 from cache.database import SCHEMA_VERSION, connect, transaction
-from cache.migrations import MIGRATIONS, m002_how_it_was_measured, sum_up
+from cache.migrations import (
+    MIGRATIONS,
+    m002_how_it_was_measured,
+    m006_what_the_engine_said,
+    sum_up,
+)
 from cache.records import TABLES, Row, to_record
 from cache.schema import wrap
 
@@ -120,12 +133,57 @@ MISS = MissRow(
 )
 
 
+CONFIRMATION = ConfirmationRow(
+    device_key=DEVICE.key,
+    question=DECISION.question,
+    versions=DECISION.versions,
+    winner="torch_sdpa:padded",
+    default_backend=DECISION.default_backend,
+    load="256x64+512",
+    verdict="revoked",
+    why="3.1 % slower under 256x64+512",
+    engine_version="0.12.0",
+    repeats=5,
+    default_tokens_per_s=10_250.5,
+    winner_tokens_per_s=9_932.75,
+    speedup=0.969,
+    bound=0.004,
+    default_ttft_ms=41.25,
+    winner_ttft_ms=43.5,
+    default_tbt_ms=11.125,
+    winner_tbt_ms=11.5,
+    default_kv_tokens=412_336,
+    winner_kv_tokens=409_600,
+    default_peak_bytes=72 << 30,
+    winner_peak_bytes=73 << 30,
+    default_cold_start_s=61.5,
+    winner_cold_start_s=94.25,
+    default_warm_start_s=31.5,
+    winner_warm_start_s=33.0,
+    drift=0.0125,
+    drift_max=0.31,
+    drift_floor=0.0,
+    top1_agreement=0.991,
+    provenance=PROVENANCE,
+)
+
+
 def write_schema_1(path: Path, *rows: Row) -> None:
     """A file as the first version left it: what rows have beyond its columns is not in it."""
+    write_older(path, m002_how_it_was_measured.__name__, *rows)
+
+
+def write_schema_5(path: Path, *rows: Row) -> None:
+    """The same of the last version before confirmations."""
+    write_older(path, m006_what_the_engine_said.__name__, *rows)
+
+
+def write_older(path: Path, stop_before: str, *rows: Row) -> None:
+    """Without the migrations from this one on."""
     with closing(connect(path, "rwc", 5.0)) as connection:
         database = wrap(connection)
         with transaction(connection):
-            MIGRATIONS.apply(database, stop_before=m002_how_it_was_measured.__name__)
+            MIGRATIONS.apply(database, stop_before=stop_before)
             for row in rows:
                 table = database.table(TABLES[type(row)].name)
                 known = {column.name for column in table.columns}

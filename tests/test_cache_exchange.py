@@ -22,6 +22,7 @@ from typing import Any, TypeAlias
 
 import pytest
 from cache_examples import (
+    CONFIRMATION,
     DECISION,
     DEVICE,
     H100_RUN,
@@ -40,6 +41,7 @@ from hypothesis import strategies as st
 from cache import (
     CacheError,
     CacheUnwritableError,
+    ConfirmationRow,
     DecisionRow,
     DeviceRow,
     MeasurementRow,
@@ -85,6 +87,8 @@ def put(path: Path, *rows: Row) -> Path:
                     store.put_measurements([row])
                 case DecisionRow():
                     store.put_decision(row)
+                case ConfirmationRow():
+                    store.put_confirmations([row])
     return path
 
 
@@ -187,11 +191,14 @@ def test_files_of_the_first_and_of_this_schema_go_round(tmp_path: Path, suffix: 
         (tmp_path / name).mkdir()
     write_schema_1(tmp_path / "old.db", DEVICE, MODEL, TIMED, REJECTED, DECISION)
     go_round(tmp_path / "old.db", suffix, tmp_path / "first")
-    go_round(filled(tmp_path / "new.db"), suffix, tmp_path / "this")
+    new = filled(tmp_path / "new.db", TIMED, REJECTED, DECISION, CONFIRMATION)
+    go_round(new, suffix, tmp_path / "this")
     go_round(put(tmp_path / "empty.db"), suffix, tmp_path / "empty")
 
 
-NAMES = frozenset({"backend", "variant", "engine", "page_layout", "phase", "outcome"})
+NAMES = frozenset(
+    {"backend", "variant", "engine", "page_layout", "phase", "outcome", "winner", "verdict"}
+)
 DRAWN = {
     "name": st.text("azAZ09_@.+:-é漢", min_size=1, max_size=12).filter(
         lambda name: name.strip(".")
@@ -228,6 +235,7 @@ def test_whatever_rows_hold_goes_round(data: st.DataObject, suffix: str) -> None
     decided = {"device_key": device.key, "model_fingerprint": model.fingerprint}
     measured = st.lists(drawn_row(MeasurementRow, device_key=device.key), max_size=3)
     rows = data.draw(measured) + data.draw(st.lists(drawn_row(DecisionRow, **decided), max_size=3))
+    rows += data.draw(st.lists(drawn_row(ConfirmationRow, device_key=device.key), max_size=3))
     with tempfile.TemporaryDirectory() as folder:
         source = put(Path(folder) / "source.db", device, model, *rows)
         go_round(source, suffix, Path(folder))
@@ -774,7 +782,7 @@ def test_one_bad_file_stops_a_merge(tmp_path: Path, spoil: Callable[[Path], obje
 def test_the_output_may_be_among_the_files(tmp_path: Path) -> None:
     a, b = filled(tmp_path / "a.db"), put(tmp_path / "b.db", OTHER_DEVICE)
     merge_files([a, b], a, NEWEST, is_forced=True)
-    assert [len(rows) for rows in content(a).values()] == [2, 1, 2, 1, 0]
+    assert [len(rows) for rows in content(a).values()] == [2, 1, 2, 1, 0, 0]
 
 
 # Readers meanwhile

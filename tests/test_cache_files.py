@@ -215,9 +215,9 @@ def test_an_older_program_refuses_a_file_that_was_brought_up_to_date(
     write_schema_1(path, DEVICE, MODEL, DECISION)
     Store.open(path).close()
     monkeypatch.setattr(database, "SCHEMA_VERSION", 1)
-    with pytest.raises(CacheNewerError, match="schema 5, and this version knows 1; upgrade"):
+    with pytest.raises(CacheNewerError, match="schema 6, and this version knows 1; upgrade"):
         list_decisions(path)
-    with pytest.raises(CacheNewerError, match="schema 5, and this version knows 1; upgrade"):
+    with pytest.raises(CacheNewerError, match="schema 6, and this version knows 1; upgrade"):
         Store.open(path)
 
 

@@ -742,7 +742,7 @@ NO_FILES: dict[str, tuple[bytes | str, str]] = {
     "a list for a header": ("[]", NO_EXPORT),
     "a deep header": ("[" * 100_000, NO_EXPORT),
     "a header twice": (header().replace("{", '{"schema": 4, '), NO_EXPORT),
-    "a newer schema": (header(schema=6), "schema 6, and this version knows 1 to 5; upgrade"),
+    "a newer schema": (header(schema=7), "schema 7, and this version knows 1 to 6; upgrade"),
     "schema 0": (header(schema=0), "schema 0, "),
     "schema true": (header(schema=True), "schema True, "),
     "schema NULL": (header(schema=None), "schema None, "),

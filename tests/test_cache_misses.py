@@ -230,7 +230,7 @@ def test_a_line_with_one_is_refused(path: Path) -> None:
         file.write('{"table": "misses", "question": "x"}\n')
     merged = import_rows(lines, path.with_name("target.db"), Policy())
     (refused,) = merged.files[0].tally.refused
-    assert refused.why == "table is none of devices, models, measurements, decisions"
+    assert refused.why == "table is none of devices, models, measurements, decisions, confirmations"
 
 
 def path_with(path: Path) -> Path:

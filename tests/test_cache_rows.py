@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cache import (
+    ConfirmationRow,
     DecisionRow,
     DeviceRow,
     MeasurementRow,
@@ -21,6 +22,7 @@ from cache import (
     Store,
     decision_measurements,
     list_decisions,
+    read_confirmations,
 )
 from cache.database import SCHEMA_VERSION
 from cache.migrations import MIGRATIONS
@@ -79,6 +81,14 @@ def test_a_decision_comes_back_with_its_device_and_model(
         stored_as = store.put_decision(row)
     (found,) = [each for each in list_decisions(path) if each.id == stored_as]
     assert (found.decision, found.device, found.model) == (row, device, model)
+
+
+@settings(max_examples=25, deadline=None)
+@given(row=_any_row(ConfirmationRow, device_key=DEVICE.key))
+def test_a_confirmation_comes_back(path: Path, row: ConfirmationRow) -> None:
+    with Store.open(path) as store:
+        store.put_confirmations([row])
+    assert row in read_confirmations(path, DEVICE.key, row.question, row.versions)
 
 
 def test_rows_of_two_outcomes_come_back_in_order(path: Path) -> None:

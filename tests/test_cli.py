@@ -276,14 +276,14 @@ def test_ls_show_and_rm(tiny: str, file: Path) -> None:
         "id", "model", "tensor_parallel", "device", "engine", "profile", "backend", "variant",
         "pages", "per_phase", "default", "speedup_vs_default", "tie", "why", "runners_up",
         "versions", "method", "measured_at", "host", "tool_version", "bound", "regret", "ground",
-        "split", "crossovers", "uncovered", "layer", "user",
+        "split", "crossovers", "uncovered", "layer", "user", "confirmation",
     }  # fmt: skip
     assert set(row) == listed
     assert (row["model"], row["backend"], row["variant"]) == ("tiny", "torch_sdpa", "padded")
     assert "torch_sdpa:padded" in run("cache", "ls").stdout
 
     shown = run_json("cache", "show", str(row["id"]))
-    assert set(shown) == listed | {"schema", "measurements"}
+    assert set(shown) == listed | {"schema", "measurements", "confirmations"}
     outcomes = {each["outcome"] for each in shown["measurements"]}
     assert outcomes == {"timed", "rejected"}
     assert "100 us" in run("cache", "show", str(row["id"])).stdout

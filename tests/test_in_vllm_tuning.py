@@ -10,12 +10,16 @@ from typing import Any
 
 import pytest
 from fakes import has_ended
+from revoking import revoke
 from vllm_starts import (
     HERE,
     backend_of,
+    put,
     start,
     warnings_of,
 )
+
+from autotune._store import read_misses
 
 TUNER = """\
 import os, runpy, sys, time
@@ -104,6 +108,17 @@ def test_tune_that_fails_costs_a_warning(
     tuner.with_name("python.fails").touch()
     assert backend_of(start(tiny)) is None
     assert "tuning before the start failed: autotune: no room on the device" in warnings_of(caplog)
+
+
+def test_tune_measures_nothing_again_where_the_winner_is_revoked(
+    vllm: ModuleType, file: Path, tiny: str, tuner: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    put(file, tiny, "swift:plain")
+    revoke(file)
+    assert backend_of(start(tiny)) is None
+    assert "swift:plain is revoked: 3 % slower; autotune confirm runs it again" in caplog.text
+    assert not tuner.exists()
+    assert read_misses(file) == ()
 
 
 def test_tune_leaves_it_to_a_lock_where_instances_must_agree(

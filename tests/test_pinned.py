@@ -14,7 +14,7 @@ from starts import FAST, NO_FLEX, ask, change_plugin, tune
 from autotune._store import list_decisions
 from autotune.errors import LockError
 from autotune.lock import render_lock
-from autotune.locking import lock_entries
+from autotune.locking import lockable
 
 pytestmark = pytest.mark.usefixtures("plugins")
 
@@ -24,7 +24,7 @@ def lock(file: Path, tmp_path: Path) -> Path:
     """Of a cache in which `swift` wins; the cache then changes its mind."""
     tune(file)
     path = tmp_path / "team.lock"
-    path.write_text(render_lock(lock_entries(list_decisions(file)), ()))
+    path.write_text(render_lock(lockable(list_decisions(file)).entries, ()))
     file.unlink()
     tune(file, FAST | {"swift": 200.0})
     return path
@@ -44,7 +44,7 @@ def test_it_outranks_the_cache_and_is_rolled_back_by_pointing_elsewhere(
     assert (choice.state, choice.backend, choice.source) == ("exact", "swift", "lock")
     assert choice.why.startswith(f"lock {lock} line 4: swift:plain is pinned, as decided on ")
     before = tmp_path / "before.lock"
-    before.write_text(render_lock(lock_entries(list_decisions(file)), ()))
+    before.write_text(render_lock(lockable(list_decisions(file)).entries, ()))
     assert ask(file, lock=str(before)).backend == "steady"
     assert ask(file, lock=str(lock), backend="torch_sdpa").state == "override"
 

@@ -58,6 +58,7 @@ def _payload(found: Explanation) -> Json:
         "losers": [_loser(each) for each in found.losers],
         "workloads": [asdict(each) for each in found.workloads],
         "versions": {} if decision is None else dict(decision.versions),
+        "in_engine": found.confirmation or None,
         "stale": [asdict(each) for each in found.stale],
         "nearest": [
             {

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import click
 
-from autotune._store import Layers
+from autotune._store import Layers, StoredDecision
 from autotune.commands.options import cache_option, json_option
-from autotune.commands.selection import Selection, find, selection_options
+from autotune.commands.selection import Found, Selection, find, selection_options
 from autotune.errors import UsageError
 from autotune.lock import render_lock
-from autotune.locking import lock_entries
+from autotune.locking import lockable
 from autotune.payload import SCHEMA
 from kernels_bench.backends import find_backend
 
@@ -41,20 +41,34 @@ def command(
     if unknown:
         raise UsageError(f"--deny: no such backend is installed: {', '.join(unknown)}")
     found = find(layers, selection)
-    entries = lock_entries(found.stored)
-    if not entries:
-        files = layers.text
-        raise UsageError(f"{files} holds no such decision; autotune cache ls lists them")
-    text = render_lock(entries, deny)
+    chosen = lockable(found.stored)
+    for each in chosen.revoked:
+        click.echo(f"autotune: warning: {_revoked_text(found, each)}; left out", err=True)
+    if not chosen.entries:
+        raise UsageError(_nothing(layers, bool(chosen.revoked)))
+    text = render_lock(chosen.entries, deny)
     if output == "-":
         click.echo(text, nl=False)
     else:
         _write(Path(output), text)
         if as_json:
-            written = {"schema": SCHEMA, "path": output, "decisions": len(entries)}
+            written = {"schema": SCHEMA, "path": output, "decisions": len(chosen.entries)}
             click.echo(json.dumps(written))
         else:
-            click.echo(f"{len(entries)} decisions in {output}", err=True)
+            click.echo(f"{len(chosen.entries)} decisions in {output}", err=True)
+
+
+def _revoked_text(found: Found, stored: StoredDecision) -> str:
+    row = stored.decision
+    what = f"{stored.model.name} for {row.engine}, {row.profile}, on {stored.device.name}"
+    who = f"{row.backend}:{row.variant}"
+    return f"decision {found.name_of(stored)} ({what}): {who} is revoked: {stored.revoked}"
+
+
+def _nothing(layers: Layers, is_revoked: bool) -> str:
+    if is_revoked:
+        return f"{layers.text} holds no other such decision; autotune confirm runs these again"
+    return f"{layers.text} holds no such decision; autotune cache ls lists them"
 
 
 def _write(path: Path, text: str) -> None:
