@@ -79,7 +79,7 @@ def heed_quarantine(
     question: Question, choice: Choice, layers: Layers, environ: Mapping[str, str]
 ) -> Choice:
     """The choice without its engine's options, and with a warning, where a start died with it."""
-    if choice.decision is None or not choice.engine_options or _is_default(choice):
+    if choice.decision is None or not choice.engine_options or is_default(choice):
         return choice
     key = decision_id(question, choice)
     dead = dead_starts(mark_folders(layers.user.path, environ), key)
@@ -97,7 +97,7 @@ def rule(question: Question, choice: Choice, around: Circumstances) -> Ruling:
     who = choice.label
     if not choice.engine_options:
         return Keep(choice, f"{choice.engine} has no option that loads {who}", is_warning=True)
-    if _is_default(choice):
+    if is_default(choice):
         return Keep(choice, f"{who} is what {choice.engine} takes by itself")
     if choice.is_observed:
         return Keep(choice, f"AUTOTUNE_MODE=observe: would take {who}")
@@ -114,7 +114,7 @@ def rule(question: Question, choice: Choice, around: Circumstances) -> Ruling:
     return Take(choice, choice.engine_options, decision_id(question, choice))
 
 
-def _is_default(choice: Choice) -> bool:
+def is_default(choice: Choice) -> bool:
     """The winner alone is what the engine would take; a split is more than its winner."""
     decision, candidate = choice.decision, choice.candidate
     if decision is None or candidate is None or decision.split is not None:

@@ -41,7 +41,7 @@ def wait_for(server: subprocess.Popen[bytes]) -> None:
 
 def main() -> None:
     began = time.monotonic()
-    extension = ["--worker-extension-cls", "engine_witness.Witness", "--port", str(PORT)]
+    extension = ["--worker-extension-cls", "autotune.in_vllm.witness.Witness", "--port", str(PORT)]
     server = subprocess.Popen([*sys.argv[1:], *extension])
     try:
         wait_for(server)

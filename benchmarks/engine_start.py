@@ -20,7 +20,7 @@ def start(model: str, arguments: dict[str, Any]) -> dict[str, object]:
         model=model,
         load_format="dummy",
         skip_tokenizer_init=True,
-        worker_extension_cls="engine_witness.Witness",
+        worker_extension_cls="autotune.in_vllm.witness.Witness",
         **arguments,
     )
     took_s = time.monotonic() - began

@@ -19,6 +19,7 @@ _COMMANDS = {
     "explain": "why this backend, and why not that one",
     "backends": "who can run a model, and every reason why not",
     "exec": "start an engine with the chosen options",
+    "confirm": "run a decision and the engine's default in the real engine",
     "bench": "measure workloads by hand, store nothing",
     "simulate": "decide stored evidence again under other rules",
     "lock": "write decisions to a file that outranks the cache",

@@ -1,0 +1,132 @@
+"""What a worker of vLLM does with its time: kernels by name, idle gaps, the metadata's builders.
+
+As `autotune.in_vllm.running`, with one traced repeat of each load behind the timed ones; the sums
+go to the file that ENGINE_TRACE names, a line of JSON a load.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sys
+import time
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Any
+
+from autotune.engine_loads import Load
+from autotune.engine_messages import Broke, line_of, read_job
+from autotune.in_vllm.running import SEED, once, run
+from autotune.in_vllm.witness import Witness
+from kernels_bench.processes import end_with_parent
+
+_NAMES = 30
+"""Kernels that are told by name, those that took longest."""
+
+
+class Tracer(Witness):
+    """Extends a worker."""
+
+    def start_trace(self) -> None:
+        import torch
+
+        self._watch_builders()
+        kinds = [torch.profiler.ProfilerActivity.CUDA]
+        self._trace = torch.profiler.profile(activities=kinds)
+        self._trace.start()
+
+    def stop_trace(self) -> dict[str, Any]:
+        import torch
+
+        if torch.cuda.is_available():  # else this is a rehearsal
+            torch.cuda.synchronize()
+        self._trace.stop()
+        spans = sorted(
+            (event.start_ns(), event.duration_ns(), event.name())
+            for event in self._trace.profiler.kineto_results.events()
+            if event.device_type() == torch.autograd.DeviceType.CUDA
+        )
+        found = _summed(spans)
+        return found | {"builders": {who: list(sums) for who, sums in self._builders.items()}}
+
+    def _watch_builders(self) -> None:
+        """Count and time every `build`, once and for all."""
+        if hasattr(self, "_builders"):
+            self._builders.clear()
+            return
+        self._builders: dict[str, list[float]] = defaultdict(lambda: [0, 0.0])
+        for groups in self.model_runner.attn_groups:
+            for group in groups:
+                for builder in group.metadata_builders:
+                    self._watch(builder)
+
+    def _watch(self, builder: Any) -> None:
+        build, sums, who = builder.build, self._builders, type(builder).__name__
+
+        def timed(*given: Any, **named: Any) -> Any:
+            began = time.perf_counter()
+            made = build(*given, **named)
+            sums[who][0] += 1
+            sums[who][1] += time.perf_counter() - began
+            return made
+
+        builder.build = timed
+
+
+def _summed(spans: list[tuple[int, int, str]]) -> dict[str, Any]:
+    """Device time by kernel, and how long the device had nothing to do in between."""
+    total_us: Counter[str] = Counter()
+    count: Counter[str] = Counter()
+    busy_us, ends = 0.0, 0
+    for start, duration, name in spans:
+        total_us[name] += duration / 1e3
+        count[name] += 1
+        # Kernels of two streams may overlap.
+        busy_us += max(0, start + duration - max(start, ends)) / 1e3
+        ends = max(ends, start + duration)
+    span_us = (ends - spans[0][0]) / 1e3 if spans else 0.0
+    named = [(name[:160], us, count[name]) for name, us in total_us.most_common(_NAMES)]
+    other_us = sum(total_us.values()) - sum(us for _, us, _ in named)
+    return {"span_us": span_us, "busy_us": busy_us, "kernels": named, "other_us": other_us}
+
+
+def main() -> None:
+    end_with_parent(signal.SIGKILL)
+    out = os.fdopen(int(sys.argv[1]), "w")
+    job = read_job(sys.stdin.readline())
+    divisor = int(os.environ.get("ENGINE_TRACE_DIVISOR", "4"))
+
+    def say(event: Any) -> None:
+        # The last word is kept until the traces are written.
+        out.write(line_of(event))
+        out.flush()
+
+    def last(event: Any) -> None:
+        kept.append(event) if type(event).__name__ == "Finished" else say(event)
+
+    kept: list[Any] = []
+    try:
+        llm = run(job, last)
+        _trace(llm, job.loads, divisor)
+    except Exception as error:
+        say(Broke(f"{type(error).__name__}: {error}"))
+        sys.exit(1)
+    say(kept[0])
+
+
+def _trace(llm: Any, loads: tuple[Load, ...], divisor: int) -> None:
+    draw = random.Random(SEED + 1)
+    with Path(os.environ["ENGINE_TRACE"]).open("a") as file:
+        for load in loads:
+            small = Load(load.requests, load.input_tokens, max(2, load.output_tokens // divisor))
+            llm.collective_rpc("start_trace")
+            sample = once(llm, small, draw)
+            told = llm.collective_rpc("stop_trace")[0]
+            told |= {"load": load.text, "traced": small.text, "wall_s": sample.wall_s}
+            file.write(json.dumps(told) + "\n")
+
+
+if __name__ == "__main__":
+    main()
