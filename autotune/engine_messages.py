@@ -46,7 +46,7 @@ class Started:
     start_s: float
     """Weights, compilers, graphs; imports apart."""
     backends: tuple[str, ...]
-    """Classes, as a worker has them."""
+    """Classes, as the workers of all ranks have them."""
     config_hash: str
     kv_tokens: int
     """Room in the cache."""

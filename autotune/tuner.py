@@ -15,14 +15,18 @@ from autotune.job import Job
 from autotune.keys import Question
 from autotune.models import ModelConfig
 from autotune.plan import Plan, Situation, make_plan, restrict
+from autotune.profiles import Profile
 from autotune.run import Allowance, Observed, OnProgress, Run
 from autotune.wishes import Wishes
 from kernels_bench.bench import Bench
 from kernels_bench.devices import FoundDevice
-from kernels_bench.grid import Effort, LeftOut, Limits, make_grid
+from kernels_bench.grid import Effort, LeftOut, Limits, make_grid, standard
 from kernels_bench.messages import AskAll
-from kernels_bench.spec import Phase, Timed
+from kernels_bench.spec import Device, Phase, Timed
 from kernels_bench.stack import full_stack
+
+_HEAVY = 0.25
+"""The share of a profile's weight from which on a workload is always measured."""
 
 
 @dataclass(frozen=True)
@@ -95,9 +99,21 @@ def warm(job: Job, store: Store, bench: Bench, on_progress: OnProgress = lambda 
 
 def _plan(situation: Situation, job: Job, effort: Effort) -> Plan:
     model, device = situation.model, situation.found.device
-    also = tuple(job.profile.weights) if job.profile.is_own else ()
-    grid = make_grid(device, model.specs, Limits(model.max_model_len), effort, also)
+    grid = make_grid(
+        device, model.specs, Limits(model.max_model_len), effort, _also(device, job.profile)
+    )
     return make_plan(situation, grid)
+
+
+def _also(device: Device, profile: Profile) -> tuple[str, ...]:
+    """What the profile asks for beyond a short grid: all of one's own, and of a built-in one what
+    decides it, as others would stand in for that.
+    """
+    if profile.is_own:
+        return tuple(profile.weights)
+    known, total = standard(device, "full"), sum(profile.weights.values())
+    heavy = (text for text, weight in profile.weights.items() if weight >= _HEAVY * total)
+    return tuple(text for text in heavy if text in known)
 
 
 def _others(job: Job, observed: Iterable[Observed]) -> tuple[str, ...]:

@@ -4,8 +4,9 @@ python benchmarks/engine.py --model llama-3.1-8b --out FILE [--arm default --arm
     [--load 256x1k+128 ...] [--layers N] [--repeats 5] [--most-s S] [--cache FILE] [--trace FILE]
 
 An arm is `default` (vLLM alone), a backend that is forced (FLASH_ATTN, FLASHINFER, TRITON_ATTN,
-FLASH_ATTN_2), or `ours:PROFILE`: our plug-in, which reads --cache. All import vLLM side by side and
-then have the device one after the other. `engine_table.py` makes tables of the file.
+FLASH_ATTN_2), `read:PROFILE`, our plug-in with --cache, or `tune:PROFILE`, which tunes first where
+that has no answer. All import vLLM side by side and then have the device one after the other.
+`engine_table.py` makes tables of the file.
 """
 
 from __future__ import annotations
@@ -49,9 +50,10 @@ class Arm:
 
 def arm_named(name: str, cache: str | None) -> Arm:
     """From the command line's word."""
-    if not name.startswith("ours:"):
+    if name in _FORCED:
         return Arm(name, _FORCED[name], {"AUTOTUNE_MODE": "off"})
-    said = {"AUTOTUNE_MODE": "read", "AUTOTUNE_PROFILE": name.removeprefix("ours:")}
+    mode, _, profile = name.partition(":")
+    said = {"AUTOTUNE_MODE": mode, "AUTOTUNE_PROFILE": profile}
     return Arm(name, {}, said | ({} if cache is None else {"AUTOTUNE_CACHE": cache}))
 
 

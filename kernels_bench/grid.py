@@ -116,7 +116,7 @@ def make_grid(
     """
     points: list[GridPoint] = []
     left_out: list[LeftOut] = []
-    for text in dict.fromkeys((*_standard(device, effort), *also)):
+    for text in dict.fromkeys((*standard(device, effort), *also)):
         workload = clip(parse_workload(text), limits)
         if workload is None:
             left_out.append(LeftOut(text, f"no batch of its phase fits {limits.text}"))
@@ -182,7 +182,8 @@ def scratch_bytes(device: Device) -> int:
     return device.memory_bytes // 16
 
 
-def _standard(device: Device, effort: Effort) -> tuple[str, ...]:
+def standard(device: Device, effort: Effort) -> tuple[str, ...]:
+    """The workloads of a kind of device."""
     if device.kind == "cpu":
         return CPU_FULL if effort == "full" else CPU_QUICK
     return GPU_FULL if effort == "full" else GPU_QUICK

@@ -90,6 +90,9 @@ class AttentionSpec:
     mla: Mla | None = None
     page_size: int | None = None
     """Tokens a page, only where the user pinned one."""
+    has_mixed_windows: bool = False
+    """Other layers of the model have another window, or none: vLLM's FlashAttention 3 then goes
+    without the schedule that it makes ahead for all layers at once."""
 
     @property
     def value_dim(self) -> int:

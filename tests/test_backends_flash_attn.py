@@ -421,6 +421,18 @@ def test_a_schedule_is_refreshed_where_a_graph_reads_it(fake: FakeFlashAttn, nam
     assert len({address for address, _ in seen}) == 1
 
 
+@pytest.mark.parametrize(("text", "splits"), [("3q1s30", MAX_SPLITS), ("2q600", 0)])
+def test_layers_of_many_windows_go_without_a_schedule(
+    fake: FakeFlashAttn, text: str, splits: int
+) -> None:
+    _, launch = bind(FA3, replace(SPEC, has_mixed_windows=True), text)
+    launch.plan()
+    launch.run()
+    assert fake.calls.last["scheduler_metadata"] is None
+    assert fake.calls.last["num_splits"] == splits
+    assert fake.schedules.calls == []
+
+
 def test_a_schedule_is_asked_for_as_vllm_asks(fake: FakeFlashAttn) -> None:
     batch, launch = bind(FA3, replace(SPEC, sliding_window=12, logit_softcap=30.0), "3q2s30")
     launch.plan()

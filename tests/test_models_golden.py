@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,11 @@ def mla(q: int, layers: int, scale: float) -> AttentionSpec:
     return layer(q, 1, 192, layers, head_dim_v=128, softmax_scale=pytest.approx(scale), mla=latent)
 
 
+def mixed(*layers: AttentionSpec) -> list[AttentionSpec]:
+    """Of one model, whose layers do not all have the same window."""
+    return [replace(each, has_mixed_windows=True) for each in layers]
+
+
 GOLDEN = {
     "llama-3.1-8b": (131072, [layer(32, 8, 128, 32)]),
     "llama-4-scout": (
@@ -37,26 +43,26 @@ GOLDEN = {
     "mixtral-8x7b": (32768, [layer(32, 8, 128, 32)]),
     "gemma-2-9b": (
         8192,
-        [
+        mixed(
             layer(16, 8, 256, 21, sliding_window=4096, logit_softcap=50.0),
             layer(16, 8, 256, 21, logit_softcap=50.0),
-        ],
+        ),
     ),
-    "gemma-3-1b": (32768, [layer(4, 1, 256, 22, sliding_window=512), layer(4, 1, 256, 4)]),
+    "gemma-3-1b": (32768, mixed(layer(4, 1, 256, 22, sliding_window=512), layer(4, 1, 256, 4))),
     "gemma-3-27b": (
         131072,
         # 62 layers: ten times five windows and one full, then two windows.
-        [
+        mixed(
             layer(32, 16, 128, 52, sliding_window=1024, softmax_scale=168**-0.5),
             layer(32, 16, 128, 10, softmax_scale=168**-0.5),
-        ],
+        ),
     ),
     "gpt-oss-20b": (
         131072,
-        [
+        mixed(
             layer(64, 8, 64, 12, sliding_window=128, has_sinks=True),
             layer(64, 8, 64, 12, has_sinks=True),
-        ],
+        ),
     ),
     "phi-3-mini": (4096, [layer(32, 32, 96, 32, sliding_window=2047)]),
     # A window of 262144 over 131072 positions hides nothing.

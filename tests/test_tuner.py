@@ -29,16 +29,17 @@ from autotune._store import MeasurementRow, Store, list_decisions
 from autotune.job import Job
 from autotune.keys import device_key
 from autotune.models import spec_key
-from autotune.profiles import BALANCED, Profile
+from autotune.profiles import BALANCED, DECODE_HEAVY, Profile
 from autotune.run import Progress
-from autotune.tuner import Report, warm
+from autotune.tuner import Report, plan_job, warm
 from autotune.wishes import Wishes
 from kernels_bench.backends import Broken
 from kernels_bench.child import OutOfTime
-from kernels_bench.grid import CPU_FULL, CPU_QUICK, LeftOut, Limits, make_grid
+from kernels_bench.devices import FoundDevice
+from kernels_bench.grid import CPU_FULL, CPU_QUICK, GPU_QUICK, LeftOut, Limits, make_grid
 from kernels_bench.messages import Finished, HarnessFailed, Task
 from kernels_bench.method import METHOD
-from kernels_bench.spec import Failed, Phase, Reason, Timed, Wrong
+from kernels_bench.spec import Device, Failed, Phase, Reason, Timed, Wrong
 
 QUICK, ALL = len(CPU_QUICK), len(CPU_FULL)
 _POINTS = make_grid(CPU, (FULL,), Limits(8192), "quick").points
@@ -192,6 +193,28 @@ def test_force_measures_again(store: Store) -> None:
     assert winner(report) == "swift:plain"
     assert len(list_decisions(store.path)) == 1
     assert len(rows(store)) == 3 * QUICK
+
+
+@pytest.mark.parametrize(
+    ("profile", "more"),
+    [
+        (DECODE_HEAVY, {"64q1s512", "256q1s320"}),
+        (BALANCED, set()),
+        (Profile("mine", {"3q7s9": 1}, is_own=True), {"3q7s9"}),
+    ],
+)
+def test_a_quick_run_measures_what_decides_a_profile(profile: Profile, more: set[str]) -> None:
+    """On an H100 long contexts, which `decode-heavy` does not have, stood in for two thirds of it,
+    and a first run kept a default that costs 18 % more.
+    """
+    gpu = FoundDevice("cuda:0", Device("cuda", "GPU", "sm_90", 132, 80 << 30, 50 << 20))
+    plan = plan_job(replace(JOB, found=gpu, profile=profile), FakeBench(TIMES, PAIR))
+    assert {point.standard for point in plan.grid.points} == {*GPU_QUICK, *more}
+
+
+def test_on_a_cpu_no_workload_of_a_gpu_is_added() -> None:
+    plan = plan_job(replace(JOB, profile=DECODE_HEAVY), FakeBench(TIMES, PAIR))
+    assert {point.standard for point in plan.grid.points} == set(CPU_QUICK)
 
 
 def test_a_quick_run_after_a_full_one_decides_on_all_that_is_known(store: Store) -> None:

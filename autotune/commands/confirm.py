@@ -54,7 +54,10 @@ _KV_WORDS = {"fp8_e4m3": "fp8", "fp8_e5m2": "fp8_e5m2"}
     help="Requests that are handed over at once, tokens of each prompt and answer: 256x1k+128. May"
     " be repeated; default: what stands for the profile.",
 )  # fmt: skip
-@click.option("--repeats", type=click.IntRange(2), default=5, show_default=True)
+@click.option(
+    "--repeats", type=click.IntRange(2), default=5, show_default=True,
+    help="Of each load, in each start of the engine.",
+)  # fmt: skip
 @click.option("--budget", type=Duration(), default="30m", show_default=True, help="For a model.")
 @click.option(
     "--cold", is_flag=True,

@@ -86,9 +86,10 @@ def run(job: EngineJob, say: Say) -> Any:
 
 def _started(llm: Any, start_s: float, version: str) -> Started:
     cache = llm.llm_engine.vllm_config.cache_config
+    ranks = llm.collective_rpc("attention_backends")
     return Started(
         start_s=start_s,
-        backends=tuple(llm.collective_rpc("attention_backends")[0]),
+        backends=tuple(sorted({name for rank in ranks for name in rank})),
         config_hash=llm.collective_rpc("config_hash")[0],
         kv_tokens=(cache.num_gpu_blocks or 0) * cache.block_size,
         engine_version=version,

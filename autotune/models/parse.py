@@ -158,6 +158,8 @@ def _specs(
     softcap = fields.number_or_none("attn_logit_softcapping")
     has_alibi = fields.flag("alibi")
     # A Counter keeps the order of first appearance.
+    layers = Counter(mask for mask in masks if isinstance(mask, Full | Window | Chunk))
+    windows = {mask.tokens if isinstance(mask, Window) else None for mask in layers}
     return tuple(
         AttentionSpec(
             num_q_heads=heads.num_q,
@@ -175,7 +177,7 @@ def _specs(
             has_alibi=has_alibi,
             mla=heads.mla,
             page_size=request.page_size,
+            has_mixed_windows=len(windows) > 1,
         )
-        for mask, count in Counter(masks).items()
-        if isinstance(mask, Full | Window | Chunk)
+        for mask, count in layers.items()
     )

@@ -27,13 +27,11 @@ class Schedule:
     """Version 3's division of the work, made once a step.
 
     A graph that was captured reads it where it was, so it is refreshed in place. Its length depends
-    on the number of requests alone, which a batch does not change. vLLM goes without one where a
-    model's layers differ in their windows; one kind of layer does not show that.
+    on the number of requests alone, which a batch does not change.
     """
 
     def __init__(self, make: Callable[..., Tensor], spec: AttentionSpec, batch: PagedBatch) -> None:
-        self.num_splits = MAX_SPLITS if len(batch.query) <= LARGEST_CAPTURE else 0
-        """0 is the kernel's own choice: vLLM bounds it up to the largest batch it captures."""
+        self.num_splits = _num_splits(batch)
         self._make = partial(
             make,
             batch_size=len(batch.seq_lens),
@@ -73,21 +71,29 @@ class Scheduled:
         self._call()
 
 
+def _num_splits(batch: PagedBatch) -> int:
+    """0 is the kernel's own choice: vLLM bounds it up to the largest batch it captures."""
+    return MAX_SPLITS if len(batch.query) <= LARGEST_CAPTURE else 0
+
+
 def vllm_flash_attn_3(spec: AttentionSpec, batch: PagedBatch) -> Launch:
-    """Version 3 as vLLM ships it."""
+    """Version 3 as vLLM ships it. One schedule serves all layers, so that vLLM makes none where
+    they differ in their windows (`aot_schedule` of the metadata's builder).
+    """
     import torch
 
     module = _vllm_build(3)
-    schedule = Schedule(module.get_scheduler_metadata, spec, batch)
     call = partial(
         bound(module.flash_attn_varlen_func, spec, batch),
         fa_version=3,
-        scheduler_metadata=schedule.metadata,
-        num_splits=schedule.num_splits,
         # The kernel takes sinks in bfloat16 alone, whatever the query's dtype.
         s_aux=None if batch.sinks is None else batch.sinks.to(torch.bfloat16),
+        num_splits=_num_splits(batch),
     )
-    return Scheduled(schedule, call)
+    if spec.has_mixed_windows:
+        return Unplanned(partial(call, scheduler_metadata=None))
+    schedule = Schedule(module.get_scheduler_metadata, spec, batch)
+    return Scheduled(schedule, partial(call, scheduler_metadata=schedule.metadata))
 
 
 def vllm_flash_attn_2(spec: AttentionSpec, batch: PagedBatch) -> Launch:
