@@ -48,6 +48,7 @@ class Started:
     backends: tuple[str, ...]
     """Classes, as the workers of all ranks have them."""
     config_hash: str
+    """Of what was compiled; several, with a plus between, where ranks differ."""
     kv_tokens: int
     """Room in the cache."""
     engine_version: str

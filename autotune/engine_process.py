@@ -64,7 +64,7 @@ class EngineProcess:
         log: Path | None = None,
         module: str = "autotune.in_vllm.running",
     ) -> None:
-        self._job = job
+        self._is_done = False
         # Its output lives as long as the process does.
         self._output: IO[bytes] = tempfile.TemporaryFile() if log is None else log.open("w+b")  # noqa: SIM115
         self._events, theirs = os.pipe()
@@ -76,6 +76,7 @@ class EngineProcess:
                 stdout=self._output,
                 stderr=self._output,
                 start_new_session=True,  # Ctrl-C is the parent's to handle
+                cwd="/",  # `-m` puts it first on the path
                 env={**environ, "PYTHONPATH": search_path()},
             )
             self._tell(line_of(job))
@@ -112,6 +113,11 @@ class EngineProcess:
         finally:
             self.close()
 
+    @property
+    def pid(self) -> int:
+        """Of the process, which leads a group of its own."""
+        return self._process.pid
+
     def close(self) -> None:
         """End it with all of its processes."""
         with suppress(OSError):
@@ -121,7 +127,7 @@ class EngineProcess:
             self._process.wait(_ENDING_S if self._is_done else 0.0)
         # It leads a session: what an engine leaves behind when it dies is of its group.
         with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+            os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()
         if not self._output.closed:
             self._output.close()
@@ -137,8 +143,6 @@ class EngineProcess:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-    _is_done = False
 
     def _tell(self, text: str) -> None:
         stdin = self._process.stdin

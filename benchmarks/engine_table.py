@@ -1,6 +1,6 @@
 """Tables of what `engine.py` wrote: engine time by load and backend, cost of attention, drift.
 
-python benchmarks/engine_table.py RAW.jsonl.xz... [--costs COSTS.json] [--trace MODEL=TRACE.jsonl.xz]
+python benchmarks/engine_table.py RAW.jsonl.xz... [--costs COSTS.json] [--trace MODEL=TRACE]...
 
 COSTS is {model: {load: {arm: cost}}}, the default's being 1: what `autotune explain --json` says
 for the profile of the load. A trace's first line of a load is the default's.

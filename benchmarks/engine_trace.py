@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import signal
 import sys
 import time
 from collections import Counter, defaultdict
@@ -18,9 +17,8 @@ from typing import Any
 
 from autotune.engine_loads import Load
 from autotune.engine_messages import Broke, line_of, read_job
-from autotune.in_vllm.running import SEED, once, run
+from autotune.in_vllm.running import SEED, end_with_all_processes, once, run
 from autotune.in_vllm.witness import Witness
-from kernels_bench.processes import end_with_parent
 
 _NAMES = 30
 """Kernels that are told by name, those that took longest."""
@@ -93,7 +91,7 @@ def _summed(spans: list[tuple[int, int, str]]) -> dict[str, Any]:
 
 
 def main() -> None:
-    end_with_parent(signal.SIGKILL)
+    end_with_all_processes()
     out = os.fdopen(int(sys.argv[1]), "w")
     job = read_job(sys.stdin.readline())
     divisor = int(os.environ.get("ENGINE_TRACE_DIVISOR", "4"))

@@ -44,7 +44,7 @@ def test_a_planted_loser_is_revoked(tiny: str, file: Path, monkeypatch: pytest.M
     (found,) = run_json(*ask(tiny))["confirmed"]
     assert found["verdict"] == "revoked"
     (row,) = found["loads"]
-    assert row["speedup"] == pytest.approx(0.5, rel=0.3)
+    assert row["speedup"] == pytest.approx(0.5, rel=0.01)
     assert (row["winner_kv_tokens"], row["winner_peak_bytes"]) == (1600, 2**30)
     assert (row["default_ttft_ms"], row["drift"], row["drift_floor"]) == (500.0, 0.0, 0.0)
     assert row["repeats"] == 4
@@ -115,6 +115,21 @@ def test_cold_starts_are_stored(tiny: str, file: Path) -> None:
     for value in (found.default_cold_start_s, found.winner_cold_start_s):
         assert value is not None
     assert found.winner_warm_start_s is not None
+
+
+def test_a_decision_of_the_fleet_is_revoked_in_the_users_own_file(
+    tiny: str, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet = tmp_path / "fleet.db"
+    put(fleet, tiny)
+    before = fleet.read_bytes()
+    monkeypatch.setenv("AUTOTUNE_FLEET_CACHE", str(fleet))
+    assert chosen(tiny)["backend"] == "swift"
+    behave(monkeypatch, TRITON_ATTN=0.5)
+    run(*ask(tiny))
+    assert "swift:plain is revoked" in chosen(tiny)["why"]
+    assert fleet.read_bytes() == before
+    assert len(list_decisions(file)) == 1
 
 
 def test_a_winner_that_the_engine_takes_anyway_needs_no_proof(tiny: str, file: Path) -> None:

@@ -41,7 +41,7 @@ _WARM_UP = 8
 
 def main() -> None:
     """One job; what went wrong is told as an event."""
-    end_with_parent(signal.SIGKILL)
+    end_with_all_processes()
     out = os.fdopen(int(sys.argv[1]), "w")
 
     def say(event: EngineEvent) -> None:
@@ -54,6 +54,21 @@ def main() -> None:
     except Exception as error:  # whatever an engine raises is its answer
         say(Broke(one_line(error)))
         sys.exit(1)
+
+
+def end_with_all_processes() -> None:
+    """As the parent ends, also by -9, or on SIGTERM: an engine that outlives whoever asked would
+    keep the device's memory.
+    """
+    own = os.getpid()
+
+    def end(*_: object) -> None:
+        if os.getpid() != own:  # a fork of ours that vLLM sends home
+            os._exit(0)
+        os.killpg(0, signal.SIGKILL)  # we lead a session
+
+    signal.signal(signal.SIGTERM, end)
+    end_with_parent(signal.SIGTERM)
 
 
 def run(job: EngineJob, say: Say) -> Any:
@@ -90,7 +105,7 @@ def _started(llm: Any, start_s: float, version: str) -> Started:
     return Started(
         start_s=start_s,
         backends=tuple(sorted({name for rank in ranks for name in rank})),
-        config_hash=llm.collective_rpc("config_hash")[0],
+        config_hash="+".join(sorted(set(llm.collective_rpc("config_hash")))),
         kv_tokens=(cache.num_gpu_blocks or 0) * cache.block_size,
         engine_version=version,
     )
@@ -142,10 +157,13 @@ def _scores(llm: Any) -> Scores:
     """Of fixed prompts, and of greedy answers to them."""
     from vllm import SamplingParams
 
-    words = llm.llm_engine.model_config.get_vocab_size()
-    prompts = _prompts(random.Random(SEED), words, _PROMPTS, _PROMPT_TOKENS)
+    config = llm.llm_engine.model_config
+    answer_tokens = min(_ANSWER_TOKENS, config.max_model_len // 4)
+    prompt_tokens = min(_PROMPT_TOKENS, config.max_model_len - answer_tokens)
+    draw = random.Random(SEED)
+    prompts = _prompts(draw, config.get_vocab_size(), _PROMPTS, prompt_tokens)
     wanted = SamplingParams(
-        max_tokens=_ANSWER_TOKENS,
+        max_tokens=answer_tokens,
         temperature=0.0,
         ignore_eos=True,
         detokenize=False,
