@@ -10,6 +10,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from autotune.keys import device_key
 from autotune.remembered import Answer, Unusable, take
 from autotune.start import is_default
 from autotune.today import Asked
+from kernels_bench.errors import WorkerError
 
 StartEngine = Callable[[EngineJob, Mapping[str, str], float], EngineRun]
 """Runs a job under an environment until a `time.monotonic` moment."""
@@ -45,11 +47,6 @@ class Subject:
     """The model's."""
     arguments: Mapping[str, object]
     """Of the engine on both sides."""
-
-    @property
-    def default(self) -> str:
-        """The engine's own choice, as the decision has it."""
-        return self.stored.decision.default_backend
 
 
 @dataclass(frozen=True)
@@ -109,14 +106,17 @@ def run_sides(subject: Subject, plan: Plan, start: StartEngine, on_side: OnSide)
     ends_at = began + plan.budget_s
     default = Side(subject.stored.decision.default_backend, (), plan.is_cold)
     winner = Side(subject.choice.label, (), plan.is_cold)
-    with tempfile.TemporaryDirectory(prefix="autotune-confirm-") as folder:
+    with ExitStack() as stack:
+        folder = stack.enter_context(_scratch()) if plan.is_cold else None
 
         def run(side: Side) -> Side:
             on_side(side.label)
-            room = Path(folder, "winner" if side.label == winner.label else "default")
-            options = (subject.choice.engine_options or {}) if side.label == winner.label else {}
-            job, environ = _job(subject, plan, options), _environ(room if plan.is_cold else None)
-            return replace(side, runs=(*side.runs, start(job, environ, ends_at)))
+            name, options = "default", {}
+            if side.label == winner.label:
+                name, options = "winner", dict(subject.choice.engine_options or {})
+            environ = _environ(None if folder is None else Path(folder, name))
+            run = start(_job(subject, plan, options), environ, ends_at)
+            return replace(side, runs=(*side.runs, run))
 
         default = run(default)
         if not default.failure:
@@ -126,6 +126,13 @@ def run_sides(subject: Subject, plan: Plan, start: StartEngine, on_side: OnSide)
             winner = run(winner)
             default = run(default)
     return compare(default, winner, plan.loads)
+
+
+def _scratch() -> tempfile.TemporaryDirectory[str]:
+    try:
+        return tempfile.TemporaryDirectory(prefix="autotune-confirm-")
+    except OSError as error:
+        raise WorkerError(f"no room for what the engine compiles: {error}") from error
 
 
 def _job(subject: Subject, plan: Plan, options: Mapping[str, object]) -> EngineJob:

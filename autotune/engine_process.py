@@ -65,8 +65,10 @@ class EngineProcess:
         module: str = "autotune.in_vllm.running",
     ) -> None:
         self._is_done = False
-        # Its output lives as long as the process does.
-        self._output: IO[bytes] = tempfile.TemporaryFile() if log is None else log.open("w+b")  # noqa: SIM115
+        try:
+            self._output = _opened(log)
+        except OSError as error:
+            raise WorkerError(f"no room for what the engine prints: {error}") from error
         self._events, theirs = os.pipe()
         try:
             self._process = subprocess.Popen(
@@ -108,7 +110,7 @@ class EngineProcess:
                 if isinstance(event, Finished):
                     return found
             return replace(found, failure=self._last_words())
-        except _SilentError as error:
+        except _LostError as error:
             return replace(found, failure=str(error))
         finally:
             self.close()
@@ -152,19 +154,19 @@ class EngineProcess:
                 stdin.flush()
 
     def _said(self, deadlines: Deadlines, ends_at: float) -> Iterator[EngineEvent]:
-        """Until it ends; raises _SilentError."""
+        """Until it ends; raises _LostError."""
         kept, heard_at, silence_s = b"", time.monotonic(), deadlines.start_s
         doing = "starting"
         while True:
             ready, _, _ = select.select([self._events], [], [], _POLL_S)
             now = time.monotonic()
+            if now > ends_at:
+                raise _LostError(f"the budget ended while it was {doing}")
             if not ready:
                 if self._process.poll() is not None:
                     return
-                if now > ends_at:
-                    raise _SilentError(f"the budget ended while it was {doing}")
                 if now - heard_at > silence_s:
-                    raise _SilentError(f"no answer within {silence_s:.0f} s while it was {doing}")
+                    raise _LostError(f"no answer within {silence_s:.0f} s while it was {doing}")
                 continue
             read = os.read(self._events, 1 << 20)
             if not read:
@@ -172,7 +174,7 @@ class EngineProcess:
             *lines, kept = (kept + read).split(b"\n")
             heard_at = now
             for line in lines:
-                event = read_event(line.decode())
+                event = _read(line)
                 if isinstance(event, Started):
                     silence_s, doing = deadlines.answer_s, "under load"
                 self._is_done = isinstance(event, Finished)
@@ -203,8 +205,19 @@ class EngineProcess:
         return "".join(filter(str.isprintable, causes[-1]))[:300] if causes else ""
 
 
-class _SilentError(Exception):
-    """Nothing was heard for too long."""
+class _LostError(Exception):
+    """Nothing was heard for too long, or nothing that makes sense."""
+
+
+def _read(line: bytes) -> EngineEvent:
+    try:
+        return read_event(line.decode())
+    except (ValueError, KeyError, TypeError) as error:
+        raise _LostError(f"it said {line[:80]!r}, which is no event") from error
+
+
+def _opened(log: Path | None) -> IO[bytes]:
+    return tempfile.TemporaryFile() if log is None else log.open("w+b")
 
 
 def _with(run: EngineRun, event: EngineEvent) -> EngineRun:

@@ -132,6 +132,17 @@ def test_a_decision_of_the_fleet_is_revoked_in_the_users_own_file(
     assert len(list_decisions(file)) == 1
 
 
+def test_a_cache_that_cannot_be_written_is_told_before_anything_starts(
+    tiny: str, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path / "fleet.db", tiny)
+    monkeypatch.setenv("AUTOTUNE_FLEET_CACHE", str(tmp_path / "fleet.db"))
+    file.mkdir()
+    said = error(*ask(tiny))
+    assert str(file) in said
+    assert "starting" not in said
+
+
 def test_a_winner_that_the_engine_takes_anyway_needs_no_proof(tiny: str, file: Path) -> None:
     put(file, tiny, DEFAULT)
     result = run(*ask(tiny))

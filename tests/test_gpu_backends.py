@@ -35,6 +35,7 @@ NOT_COMPILED = {
     "sinks": replace(PLAIN, head_dim=64, has_sinks=True, num_q_heads=64),
     "alibi": replace(PLAIN, has_alibi=True, num_q_heads=8),
     "non-causal": replace(PLAIN, causal=False),
+    "mixed windows": replace(PLAIN, has_mixed_windows=True),
 }
 """Without FlashInfer, which would spend a minute of nvcc on each."""
 KNOWN_WRONG = {("cap and window, 256", "q600_2q77"): {"flash_attn:fa3@vllm"}}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from autotune._store import CacheError, Layers
+from autotune._store import CacheError, Layers, Store
 from autotune.commands.options import (
     Duration,
     Target,
@@ -148,6 +148,8 @@ def _confirmed(
         if not as_json:
             click.echo(f"nothing to confirm: {found.why}")
         return {"model": asked.question.model.name, "verdict": None, "why": found.why}
+    with Store.open(layers.user.path):
+        pass  # one that cannot be written is told now, not after minutes
     longest = asked.question.model.max_model_len
     plan = replace(plan, loads=tuple(load.within(longest) for load in plan.loads))
 
