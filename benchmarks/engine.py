@@ -54,7 +54,8 @@ def arm_named(name: str, cache: str | None) -> Arm:
         return Arm(name, _FORCED[name], {"AUTOTUNE_MODE": "off"})
     mode, _, profile = name.partition(":")
     said = {"AUTOTUNE_MODE": mode, "AUTOTUNE_PROFILE": profile}
-    return Arm(name, {}, said | ({} if cache is None else {"AUTOTUNE_CACHE": cache}))
+    where = {} if cache is None else {"AUTOTUNE_CACHE": str(Path(cache).resolve())}
+    return Arm(name, {}, said | where)
 
 
 def measure(given: argparse.Namespace, arms: list[Arm], folder: Path) -> None:
@@ -85,9 +86,11 @@ def measure(given: argparse.Namespace, arms: list[Arm], folder: Path) -> None:
             )
             for arm in arms
         ]
+        ends_at = time.monotonic() + given.total_s
         for arm, process in zip(arms, processes, strict=True):
             began = time.monotonic()
-            run = process.run(Deadlines(400.0, 200.0), time.monotonic() + given.deadline_s, _tell)
+            arm_ends_at = min(ends_at, began + given.deadline_s)
+            run = process.run(Deadlines(400.0, 200.0), arm_ends_at, _tell)
             line = {"model": given.model, "layers": given.layers, "arm": arm.name}
             line |= {"took_s": round(time.monotonic() - began, 1), **_facts(given, run)}
             out.write(json.dumps(line) + "\n")
@@ -129,6 +132,7 @@ def main() -> None:
     asked.add_argument("--repeats", type=int, default=5)
     asked.add_argument("--most-s", type=float, default=1e9, help="repeats of one arm begin within")
     asked.add_argument("--deadline-s", type=float, default=1e9, help="one arm is killed after")
+    asked.add_argument("--total-s", type=float, default=1e9, help="all end after; none is lost")
     asked.add_argument("--cache")
     asked.add_argument("--trace")
     asked.add_argument("--arguments", default="{}", help="of vllm.LLM, as JSON")
