@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 
 from autotune.engine_loads import Load
 from autotune.engine_messages import EngineRun, Sample, Scores
-from kernels_bench.standings import MEDIAN_ERROR
+from kernels_bench.standings import MAD_TO_SIGMA, MEDIAN_ERROR
 
 Verdict: TypeAlias = Literal["confirmed", "revoked", "unconfirmed"]
 
@@ -186,7 +186,7 @@ def _rate(side: Side, load: Load) -> Speedup | None:
 def _median_error(values: Sequence[float]) -> float:
     """Standard error of the median, by the median of the deviations from it."""
     middle = statistics.median(values)
-    deviation = 1.4826 * statistics.median(abs(value - middle) for value in values)
+    deviation = MAD_TO_SIGMA * statistics.median(abs(value - middle) for value in values)
     return MEDIAN_ERROR * deviation / math.sqrt(len(values))
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 import os
 import re
 import select
-import signal
 import subprocess
 import sys
 import tempfile
@@ -33,7 +32,7 @@ from autotune.engine_messages import (
     read_event,
 )
 from kernels_bench.errors import WorkerError
-from kernels_bench.processes import search_path
+from kernels_bench.processes import ended_text, kill_group, last_lines, search_path
 
 _TAIL_BYTES = 1 << 18
 _POLL_S = 0.5
@@ -128,8 +127,7 @@ class EngineProcess:
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(_ENDING_S if self._is_done else 0.0)
         # It leads a session: what an engine leaves behind when it dies is of its group.
-        with suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
+        kill_group(self._process)
         self._process.wait()
         if not self._output.closed:
             self._output.close()
@@ -185,9 +183,8 @@ class EngineProcess:
             code = self._process.wait(_ENDING_S)
         except subprocess.TimeoutExpired:
             return "closed its pipe and went on"
-        ended = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
         said = self._cause()
-        return f"{ended}{said and f': {said}'}"
+        return f"{ended_text(code)}{said and f': {said}'}"
 
     def _blamed(self, message: str) -> str:
         """The message, or what the engine's own process said where it only tells that that died."""
@@ -196,9 +193,7 @@ class EngineProcess:
 
     def _cause(self) -> str:
         """The last error of its log that names a cause; empty where none does."""
-        end = self._output.seek(0, os.SEEK_END)
-        self._output.seek(max(0, end - _TAIL_BYTES))
-        lines = self._output.read().decode(errors="replace").splitlines()
+        lines = last_lines(self._output, _TAIL_BYTES)
         found = (_BLAME.search(line) for line in lines if "WARNING" not in line)
         named = [match[1] for match in found if match is not None]
         causes = [text for text in named if not any(word in text for word in _NO_CAUSE)]

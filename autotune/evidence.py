@@ -64,8 +64,7 @@ def _lines(stored: StoredDecision, decision: Decision | None) -> list[str]:
     row, model, origin = stored.decision, stored.model, stored.decision.provenance
     limit = f", power limit {row.power_limit_w} W" if row.power_limit_w else ""
     lines = [
-        f"decision {stored.id}: {row.backend}:{row.variant},"
-        f" pages of {row.page_size} tokens ({row.page_layout})"
+        f"decision {stored.id}: {row.label}, pages of {row.page_size} tokens ({row.page_layout})"
     ]
     if row.speedup_vs_default is not None:
         speedup = speedup_text(row.speedup_vs_default, row.default_backend, bool(row.tie))

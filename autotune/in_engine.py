@@ -32,7 +32,7 @@ def winner_line(stored: StoredDecision, rows: Iterable[ConfirmationRow]) -> str:
     if not stored.confirmation:
         return ""
     decision = stored.decision
-    label = f"{decision.backend}:{decision.variant}"
+    label = decision.label
     run = next((row for row in rows if row.winner == label), None)
     if run is None:  # damaged
         return f"{label} is {stored.confirmation}: {stored.revoked}".removesuffix(": ")

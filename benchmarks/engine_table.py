@@ -13,7 +13,7 @@ import json
 import lzma
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -46,8 +46,12 @@ def run_of(line: dict[str, Any]) -> EngineRun:
     )
 
 
+def sides_of(lines: Iterable[dict[str, Any]]) -> dict[str, Side]:
+    return {line["arm"]: Side(line["arm"], (run_of(line),)) for line in lines}
+
+
 def print_model(model: str, lines: Sequence[dict[str, Any]], costs: dict[str, Any]) -> None:
-    sides = {line["arm"]: Side(line["arm"], (run_of(line),)) for line in lines}
+    sides = sides_of(lines)
     default = sides["default"]
     loads = [parse_load(text) for text in dict.fromkeys(s.load for s in default.runs[0].samples)]
     say(f"\n## {model}\n")
@@ -129,7 +133,7 @@ def print_predictions(
     say("\n| model | load | backend | attention's share | J | engine time: predicted | measured |")
     say("|---|---|---|---|---|---|---|")
     for model, own in groupby(lines, lambda line: line["model"]):
-        sides = {line["arm"]: Side(line["arm"], (run_of(line),)) for line in own}
+        sides = sides_of(own)
         first: dict[str, dict[str, Any]] = {}
         for line in traces.get(model, []):
             first.setdefault(line["load"], line)

@@ -9,17 +9,17 @@ from __future__ import annotations
 import json
 import os
 import random
-import sys
 import time
 from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
 from autotune.engine_loads import Load
-from autotune.engine_messages import Broke, line_of, read_job
-from autotune.in_vllm.running import SEED, end_with_all_processes, once, run
+from autotune.engine_messages import EngineJob
+from autotune.in_vllm.running import SEED, main, once
 from autotune.in_vllm.witness import Witness
 
+_DIVISOR = 4
 _NAMES = 30
 """Kernels that are told by name, those that took longest."""
 
@@ -90,35 +90,12 @@ def _summed(spans: list[tuple[int, int, str]]) -> dict[str, Any]:
     return {"span_us": span_us, "busy_us": busy_us, "kernels": named, "other_us": other_us}
 
 
-def main() -> None:
-    end_with_all_processes()
-    out = os.fdopen(int(sys.argv[1]), "w")
-    job = read_job(sys.stdin.readline())
-    divisor = int(os.environ.get("ENGINE_TRACE_DIVISOR", "4"))
-
-    def say(event: Any) -> None:
-        # The last word is kept until the traces are written.
-        out.write(line_of(event))
-        out.flush()
-
-    def last(event: Any) -> None:
-        kept.append(event) if type(event).__name__ == "Finished" else say(event)
-
-    kept: list[Any] = []
-    try:
-        llm = run(job, last)
-        _trace(llm, job.loads, divisor)
-    except Exception as error:
-        say(Broke(f"{type(error).__name__}: {error}"))
-        sys.exit(1)
-    say(kept[0])
-
-
-def _trace(llm: Any, loads: tuple[Load, ...], divisor: int) -> None:
+def trace(llm: Any, job: EngineJob) -> None:
+    """Each load once, with a quarter of its answers' tokens."""
     draw = random.Random(SEED + 1)
     with Path(os.environ["ENGINE_TRACE"]).open("a") as file:
-        for load in loads:
-            small = Load(load.requests, load.input_tokens, max(2, load.output_tokens // divisor))
+        for load in job.loads:
+            small = Load(load.requests, load.input_tokens, max(2, load.output_tokens // _DIVISOR))
             llm.collective_rpc("start_trace")
             sample = once(llm, small, draw)
             told = llm.collective_rpc("stop_trace")[0]
@@ -127,4 +104,4 @@ def _trace(llm: Any, loads: tuple[Load, ...], divisor: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(trace)

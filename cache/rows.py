@@ -154,6 +154,11 @@ class DecisionRow:
     """How many measurements of its layers, versions and method there were: with fewer no other
     question is decided from them. NULL where an older schema wrote the row."""
 
+    @property
+    def label(self) -> str:
+        """Of the winner, as confirmations have it."""
+        return f"{self.backend}:{self.variant}"
+
 
 @dataclass(frozen=True)
 class MissRow:

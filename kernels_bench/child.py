@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Pipe
 from typing import IO
 
 from kernels_bench.errors import WorkerError
 from kernels_bench.messages import Event, Request, Step
-from kernels_bench.processes import search_path
+from kernels_bench.processes import ended_text, kill_group, last_lines, search_path
 from kernels_bench.spec import Failed
 
 _TAIL_BYTES = 1 << 16
@@ -108,8 +106,7 @@ class Child:
         the one that asks hears of a death.
         """
         if self._process.returncode is None:
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)  # it leads a session, hence a group
+            kill_group(self._process)
 
     def kill(self) -> None:
         """End it and collect it."""
@@ -133,14 +130,11 @@ class Child:
         except subprocess.TimeoutExpired:  # a candidate closed every file, and lives on
             self.stop()
             code = self._process.wait()
-        ended = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
-        end = self._output.seek(0, os.SEEK_END)  # a candidate may have written gigabytes
-        self._output.seek(max(self._heard_bytes, end - _TAIL_BYTES))
-        lines = self._output.read().decode(errors="replace").splitlines()
+        lines = last_lines(self._output, _TAIL_BYTES, self._heard_bytes)
         # Terminals obey what cannot be printed.
         printable = ("".join(filter(str.isprintable, line)).strip() for line in lines)
         said = next(filter(None, [*printable][::-1]), "")
-        return f"{ended}{_while(last)}{said and f': {said}'}"
+        return f"{ended_text(code)}{_while(last)}{said and f': {said}'}"
 
 
 _DOING = {

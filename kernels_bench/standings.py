@@ -28,7 +28,8 @@ MEDIAN_ERROR = 1.253
 """Standard error of a median over that of a mean, normal noise."""
 LEAST_NOISE = 0.002 * math.sqrt(2)
 """Of a ratio: no reading of a GPU is better than 0.2 %, however few of them agree."""
-_MAD_TO_SIGMA = 1.4826
+MAD_TO_SIGMA = 1.4826
+"""Of normal noise, from the median distance to the median."""
 _CENTRED = 1.2
 """n distances from their own median are short by n / (n - 1.2): simulated, within 2 % from n = 5
 on. The usual sqrt(n / (n - 1)) leaves them 17 % short at n = 5, since one of five is 0."""
@@ -186,7 +187,7 @@ def _distances(row: Sequence[float]) -> list[float]:
 
 
 def _spread(distances: Sequence[float]) -> float:
-    return _MAD_TO_SIGMA * median(distances) if distances else 0.0
+    return MAD_TO_SIGMA * median(distances) if distances else 0.0
 
 
 @lru_cache(maxsize=1024)

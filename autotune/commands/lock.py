@@ -61,8 +61,7 @@ def command(
 def _revoked_text(found: Found, stored: StoredDecision) -> str:
     row = stored.decision
     what = f"{stored.model.name} for {row.engine}, {row.profile}, on {stored.device.name}"
-    who = f"{row.backend}:{row.variant}"
-    return f"decision {found.name_of(stored)} ({what}): {who} is revoked: {stored.revoked}"
+    return f"decision {found.name_of(stored)} ({what}): {row.label} is revoked: {stored.revoked}"
 
 
 def _nothing(layers: Layers, is_revoked: bool) -> str:

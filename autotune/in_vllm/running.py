@@ -31,6 +31,7 @@ from kernels_bench.errors import one_line
 from kernels_bench.processes import end_with_parent
 
 Say = Callable[[EngineEvent], None]
+Finish = Callable[[Any, EngineJob], None]
 
 SEED = 20_261_123
 _PROMPTS, _PROMPT_TOKENS, _ANSWER_TOKENS = 8, 256, 32
@@ -39,9 +40,9 @@ _WARM_UP = 8
 """The part of a load that is run before it is timed: kernels are compiled, graphs touched."""
 
 
-def main() -> None:
-    """One job; what went wrong is told as an event."""
-    end_with_all_processes()
+def main(finish: Finish = lambda *_: None) -> None:
+    """One job; what went wrong is told as an event. `finish` is done last with the engine."""
+    _end_with_all_processes()
     out = os.fdopen(int(sys.argv[1]), "w")
 
     def say(event: EngineEvent) -> None:
@@ -50,13 +51,13 @@ def main() -> None:
 
     job = read_job(sys.stdin.readline())
     try:
-        run(job, say)
+        _run(job, say, finish)
     except Exception as error:  # whatever an engine raises is its answer
         say(Broke(one_line(error)))
         sys.exit(1)
 
 
-def end_with_all_processes() -> None:
+def _end_with_all_processes() -> None:
     """As the parent ends, also by -9, or on SIGTERM: an engine that outlives whoever asked would
     keep the device's memory.
     """
@@ -71,8 +72,8 @@ def end_with_all_processes() -> None:
     end_with_parent(signal.SIGTERM)
 
 
-def run(job: EngineJob, say: Say) -> Any:
-    """The engine, after all that was asked; raises what it raises."""
+def _run(job: EngineJob, say: Say, finish: Finish) -> None:
+    """Raises what the engine raises."""
     began = time.monotonic()
     from vllm import LLM, __version__
 
@@ -95,8 +96,8 @@ def run(job: EngineJob, say: Say) -> Any:
         say(_scores(llm))
     for sample in _samples(llm, job):
         say(sample)
+    finish(llm, job)
     say(Finished(max(llm.collective_rpc("peak_bytes"))))
-    return llm
 
 
 def _started(llm: Any, start_s: float, version: str) -> Started:

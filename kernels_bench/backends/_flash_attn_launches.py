@@ -31,7 +31,6 @@ class Schedule:
     """
 
     def __init__(self, make: Callable[..., Tensor], spec: AttentionSpec, batch: PagedBatch) -> None:
-        self.num_splits = _num_splits(batch)
         self._make = partial(
             make,
             batch_size=len(batch.seq_lens),
@@ -46,7 +45,7 @@ class Schedule:
             page_size=batch.pages.size,
             causal=spec.causal,
             window_size=window_size(spec),
-            num_splits=self.num_splits,
+            num_splits=_num_splits(batch),
         )
         self.metadata = self._make()
         """int32, at a fixed address"""
@@ -126,7 +125,7 @@ def flash_attn_3(spec: AttentionSpec, batch: PagedBatch) -> Launch:
         attention_chunk=chunk,
         softcap=spec.logit_softcap or 0.0,
         scheduler_metadata=schedule.metadata,
-        num_splits=schedule.num_splits,
+        num_splits=_num_splits(batch),
     )
     return Scheduled(schedule, call)
 

@@ -93,8 +93,7 @@ def _cells(stored: StoredDecision, name: str, is_shared_name: bool) -> list[str]
         device_line(device_of(stored.device)) if is_shared_name else stored.device.name,
         row.engine,
         row.profile,
-        f"{row.backend}:{row.variant}"
-        + (f", {stored.confirmation}" if stored.confirmation else ""),
+        row.label + (f", {stored.confirmation}" if stored.confirmation else ""),
         speedup + (" tie" if row.tie else ""),
         row.provenance.created_at,
     ]
