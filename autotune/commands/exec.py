@@ -7,7 +7,6 @@ import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import click
 
@@ -18,7 +17,7 @@ from autotune.commands.options import settings_from
 from autotune.in_vllm.handing import hand_over
 from autotune.keys import Question
 from autotune.models import load_model
-from autotune.models.hub_cache import find_config
+from autotune.models.hub_cache import at_hand
 from autotune.profiles import find_profile
 from autotune.settings import Settings
 from autotune.settling import EngineStart, settle
@@ -80,12 +79,7 @@ def _with_options(
 
 def _start(read: Command, settings: Settings, layers: Layers) -> EngineStart:
     """The model as the engine finds it: a path, the hub's cache; else a preset of that name."""
-    request, name = read.request(), ""
-    if not Path(request.source).exists():
-        file = find_config(request.source, read.revision, os.environ)
-        if file is not None:
-            # A link into a folder of digests, which is no name for people.
-            request, name = replace(request, source=str(file)), request.source
+    request, name = at_hand(read.request(), read.revision, os.environ)
     model = load_model(request)
     model = replace(model, name=name or model.name)
     question = Question(model, read.engine, find_profile(settings.profile).key)

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+
+from autotune.models.config import ModelRequest
 
 _ID = re.compile(r"[\w.-]{1,96}(/[\w.-]{1,96})?", re.ASCII)
 _REVISION = re.compile(r"[\w.-]+(/[\w.-]+)*", re.ASCII)
@@ -31,6 +34,18 @@ def find_config(model_id: str, revision: str | None, environ: Mapping[str, str])
         return file if is_inside and file.is_file() else None
     except (OSError, RuntimeError, ValueError):  # unreadable; links in a circle; bytes for a text
         return None
+
+
+def at_hand(
+    request: ModelRequest, revision: str | None, environ: Mapping[str, str]
+) -> tuple[ModelRequest, str]:
+    """The request with a hub id's file in the place of the id, and the id for people: the file's
+    own name is a digest. As given, with no name, where it is a path or the cache has none.
+    """
+    file = None
+    if not Path(request.source).exists():
+        file = find_config(request.source, revision, environ)
+    return (request, "") if file is None else (replace(request, source=str(file)), request.source)
 
 
 def _commit(folder: Path, revision: str) -> str:
