@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from autotune import records
 from autotune._store import ConfirmationRow, Layers, Store, StoredDecision, Which, read_layers
@@ -29,6 +30,8 @@ from kernels_bench.errors import WorkerError
 
 StartEngine = Callable[[EngineJob, Mapping[str, str], float], EngineRun]
 """Runs a job under an environment until a `time.monotonic` moment."""
+Role: TypeAlias = Literal["default", "winner"]
+"""Their labels may be one: a split whose best single backend is the engine's own choice."""
 OnSide = Callable[[str], None]
 """Told which side is about to start."""
 
@@ -109,22 +112,20 @@ def run_sides(subject: Subject, plan: Plan, start: StartEngine, on_side: OnSide)
     with ExitStack() as stack:
         folder = stack.enter_context(_scratch()) if plan.is_cold else None
 
-        def run(side: Side) -> Side:
+        def once_more(side: Side, role: Role) -> Side:
             on_side(side.label)
-            name, options = "default", {}
-            if side.label == winner.label:
-                name, options = "winner", dict(subject.choice.engine_options or {})
-            environ = _environ(None if folder is None else Path(folder, name))
+            options = (subject.choice.engine_options or {}) if role == "winner" else {}
+            environ = _environ(None if folder is None else Path(folder, role))
             run = start(_job(subject, plan, options), environ, ends_at)
             return replace(side, runs=(*side.runs, run))
 
-        default = run(default)
+        default = once_more(default, "default")
         if not default.failure:
-            winner = run(winner)
+            winner = once_more(winner, "winner")
         pair_s = time.monotonic() - began
         if not (default.failure or winner.failure) and time.monotonic() + pair_s < ends_at:
-            winner = run(winner)
-            default = run(default)
+            winner = once_more(winner, "winner")
+            default = once_more(default, "default")
     return compare(default, winner, plan.loads)
 
 
@@ -169,17 +170,22 @@ def _environ(caches: Path | None) -> dict[str, str]:
     return environ | {variable: str(caches / name) for variable, name in names.items()}
 
 
-def store(subject: Subject, rows: tuple[ConfirmationRow, ...], layers: Layers) -> None:
-    """Keep it beside the decision. One of another layer, which is not ours to write, is copied into
-    the user's file with it. Raises CacheError.
+def store(subject: Subject, rows: tuple[ConfirmationRow, ...], layers: Layers) -> bool:
+    """Keep it beside the decision; False where it tells nothing and an earlier verdict stands,
+    which a run that failed must not lift. A decision of another layer, which is not ours to write,
+    is copied into the user's file with it. Raises CacheError.
     """
     stored = subject.stored
+    is_told = any(row.verdict != "unconfirmed" for row in rows)
+    if not is_told and stored.confirmation in ("confirmed", "revoked"):
+        return False
     with Store.open(layers.user.path) as into:
         if stored.file != layers.user.path:
             into.put_device(stored.device)
             into.put_model(stored.model)
             into.put_decision(stored.decision)
         into.put_confirmations(rows)
+    return True
 
 
 def rows_of(stored: StoredDecision, found: Comparison) -> tuple[ConfirmationRow, ...]:

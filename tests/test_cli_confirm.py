@@ -88,6 +88,40 @@ def test_an_engine_in_trouble_leaves_the_decision_unconfirmed(
     assert chosen(tiny)["backend"] == "swift"
 
 
+@pytest.mark.parametrize("speed", [0.5, 2.0])
+def test_a_run_that_fails_lifts_no_verdict(
+    speed: float, tiny: str, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(file, tiny)
+    behave(monkeypatch, TRITON_ATTN=speed)
+    run(*ask(tiny))
+    (before,) = list_decisions(file)
+    behave(monkeypatch, default="no start")
+    result = run(*ask(tiny))
+    assert f"the earlier verdict stands: {before.confirmation}" in result.stderr
+    assert list_decisions(file) == (before,)
+    assert before.confirmation == ("revoked" if speed < 1 else "confirmed")
+
+
+def test_a_model_by_its_hub_id_is_found_in_the_hubs_cache(
+    tiny: str, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(file, tiny)
+    blobs, snapshot = (
+        tmp_path / "hub/models--org--tiny" / name for name in ("blobs", "snapshots/c1")
+    )
+    for folder in (blobs, snapshot):
+        folder.mkdir(parents=True)
+    (blobs / "d1").write_bytes(Path(tiny, "config.json").read_bytes())
+    (snapshot / "config.json").symlink_to(blobs / "d1")
+    refs = snapshot.parents[1] / "refs"
+    refs.mkdir()
+    (refs / "main").write_text("c1")
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    (found,) = run_json(*ask("org/tiny"))["confirmed"]
+    assert (found["model"], found["verdict"]) == ("org/tiny", "confirmed")
+
+
 def test_a_default_in_trouble_spares_the_winner_its_start(
     tiny: str, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

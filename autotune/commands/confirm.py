@@ -34,8 +34,9 @@ from autotune.engine_messages import EngineEvent, EngineJob, EngineRun, Sample, 
 from autotune.engine_process import Deadlines, EngineProcess
 from autotune.errors import UsageError
 from autotune.in_engine import confirmation_payload, print_confirmations
-from autotune.models import ModelRequest
-from autotune.models.hub_cache import find_config
+from autotune.keys import Question
+from autotune.models import ModelRequest, load_model
+from autotune.models.hub_cache import at_hand
 from autotune.payload import SCHEMA, Json
 from autotune.profiles import Profile
 from autotune.settings import Settings
@@ -141,9 +142,12 @@ def _confirmed(
         raise UsageError(
             f"confirm: --engine {target.engine}: it runs vllm alone; say --engine vllm"
         )
-    folder = _folder(target.request)
-    asked = Asked(target.question(profile), find_device(target.device), settings.unforced)
-    found = find_subject(asked, layers, folder, _engine_arguments(target.request, extra))
+    request, name = at_hand(target.request, None, os.environ)
+    folder, model = _folder(request), load_model(request)
+    model = replace(model, name=name or model.name)
+    question = Question(model, target.engine, profile.key)
+    asked = Asked(question, find_device(target.device), settings.unforced)
+    found = find_subject(asked, layers, folder, _engine_arguments(request, extra))
     if isinstance(found, NothingToConfirm):
         if not as_json:
             click.echo(f"nothing to confirm: {found.why}")
@@ -162,7 +166,8 @@ def _confirmed(
     if not as_json:
         print_confirmations(rows)
         click.echo(f"  why: {comparison.why}")
-    store(found, rows, layers)
+    if not store(found, rows, layers):
+        _say(f"the earlier verdict stands: {found.stored.confirmation}")
     return {
         "model": asked.question.model.name,
         "verdict": comparison.verdict,
@@ -174,17 +179,14 @@ def _confirmed(
 def _folder(request: ModelRequest) -> Path:
     """What the engine loads; raises UsageError."""
     path = Path(request.source)
-    if path.is_dir():
-        return path.resolve()
-    if path.is_file():
-        return path.resolve().parent
-    config = find_config(request.source, None, os.environ)
-    if config is None:
+    if not path.exists():
         raise UsageError(
             f"confirm: --model {request.source}: vllm needs a folder with the model; a name of a"
             " preset stands for its attention alone"
         )
-    return config.parent
+    # Not resolved: in the hub's cache the file is a link, and its folder the snapshot.
+    folder = path if path.is_dir() else path.parent
+    return folder.absolute()
 
 
 def _arguments(text: str) -> Mapping[str, object]:
