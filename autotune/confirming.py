@@ -74,14 +74,17 @@ def find_subject(
     asked: Asked, layers: Layers, folder: Path, arguments: Mapping[str, object]
 ) -> Subject | NothingToConfirm:
     """The decision of this device and stack, revoked or not; raises UsageError where there is none,
-    or where it could not be taken.
+    or where it could not be taken, CacheError where the only cache cannot be read.
     """
     which = Which(questions=(asked.question.text,), device_keys=(device_key(asked.found.device),))
+    reading = read_layers(layers, which)
     known = [
         (stored, decision)
-        for stored in read_layers(layers, which).stored
+        for stored in reading.stored
         if (decision := records.decision_of(stored)) is not None
     ]
+    for error in () if known else reading.errors:
+        raise error  # what it holds is not known
     answers = [Answer(decision, "cache", (), stored.file) for stored, decision in known]
     do = "autotune warm of the same model, engine and profile decides; then confirm it"
     match take(asked, answers):

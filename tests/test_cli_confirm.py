@@ -177,6 +177,13 @@ def test_a_cache_that_cannot_be_written_is_told_before_anything_starts(
     assert "starting" not in said
 
 
+def test_a_cache_that_cannot_be_read_is_told_as_that(tiny: str, file: Path) -> None:
+    file.write_bytes(b"no database " * 99)
+    said = error(*ask(tiny))
+    assert str(file) in said
+    assert "no decision is stored" not in said
+
+
 def test_a_winner_that_the_engine_takes_anyway_needs_no_proof(tiny: str, file: Path) -> None:
     put(file, tiny, DEFAULT)
     result = run(*ask(tiny))
