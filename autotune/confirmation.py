@@ -116,9 +116,10 @@ class Comparison:
 def compare(default: Side, winner: Side, loads: Sequence[Load]) -> Comparison:
     """Judge the winner."""
     speedups = tuple(_speedup(default, winner, load) for load in loads)
-    drift = _drift(_scores(default)[:1], _scores(winner)[:1])
+    first, again = (*_scores(default), None, None)[:2]
+    drift = _drift(first, next(iter(_scores(winner)), None))
     verdict, why = _judged(default, winner, loads, speedups, drift)
-    floor = _drift(_scores(default)[:1], _scores(default)[1:2])
+    floor = _drift(first, again)
     return Comparison(default, winner, tuple(loads), verdict, why, speedups, drift, floor)
 
 
@@ -165,13 +166,21 @@ def _speedup(default: Side, winner: Side, load: Load) -> Speedup | None:
     ours, theirs = _rate(winner, load), _rate(default, load)
     if ours is None or theirs is None:
         return None
-    ratio = ours.ratio / theirs.ratio
-    errors = (ours.bound / ours.ratio, theirs.bound / theirs.ratio)
+    ratio = ours.tokens_per_s / theirs.tokens_per_s
+    errors = (each.error_per_s / each.tokens_per_s for each in (ours, theirs))
     return Speedup(ratio, _Z_99 * ratio * math.hypot(*errors))
 
 
-def _rate(side: Side, load: Load) -> Speedup | None:
-    """Output tokens a second, with its standard error."""
+@dataclass(frozen=True)
+class _Rate:
+    """Of output, with its standard error."""
+
+    tokens_per_s: float
+    error_per_s: float
+
+
+def _rate(side: Side, load: Load) -> _Rate | None:
+    """Over all repeats; None where there is none."""
     runs = [[sample.tokens_per_s for sample in run.of(load)] for run in side.runs]
     medians = [statistics.median(rates) for rates in runs if rates]
     if not medians:
@@ -180,7 +189,7 @@ def _rate(side: Side, load: Load) -> Speedup | None:
     spread = statistics.stdev(medians) if len(medians) > 1 else 0.0
     between = max(spread, PROCESS_SPREAD * mean) / math.sqrt(len(medians))
     within = math.hypot(*(_median_error(rates) for rates in runs if rates)) / len(medians)
-    return Speedup(mean, math.hypot(between, within))
+    return _Rate(mean, math.hypot(between, within))
 
 
 def _median_error(values: Sequence[float]) -> float:
@@ -200,11 +209,10 @@ def _scores(side: Side) -> list[Scores]:
     return [run.scores for run in side.runs if run.scores is not None]
 
 
-def _drift(one: Sequence[Scores], other: Sequence[Scores]) -> Drift | None:
+def _drift(a: Scores | None, b: Scores | None) -> Drift | None:
     """None where either is missing."""
-    if not one or not other:
+    if a is None or b is None:
         return None
-    a, b = one[0], other[0]
     differences = [*_differences(a.prompt, b.prompt), *_answered(a, b)]
     same = [
         x == y
