@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from .database import exists
@@ -11,8 +11,10 @@ from .layers import Layer, Layers
 from .query import Which
 from .reader import read_decisions
 from .rows import StoredDecision
+from .verdict import REVOKED
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 
@@ -43,7 +45,26 @@ def read_layers(layers: Layers, which: Which) -> LayeredReading:
         stored += found.rows
         if found.damaged:
             damaged.append(_damage_text(layer.path, found.damaged))
-    return LayeredReading(tuple(stored), tuple(errors), tuple(damaged))
+    return LayeredReading(_judged(stored), tuple(errors), tuple(damaged))
+
+
+def _judged(stored: Sequence[StoredDecision]) -> tuple[StoredDecision, ...]:
+    """A winner that one file revokes is revoked in all others too, save where a file confirms it:
+    a fleet's file that comes first must not bring back what lost in the engine of this host.
+    """
+    reasons = {_winner_of(each): each.revoked for each in reversed(stored) if each.revoked}
+    return tuple(
+        replace(each, confirmation=REVOKED, revoked=why)
+        if each.confirmation != "confirmed" and (why := reasons.get(_winner_of(each)))
+        else each
+        for each in stored
+    )
+
+
+def _winner_of(stored: StoredDecision) -> tuple[str, ...]:
+    """What a confirmation is of."""
+    row = stored.decision
+    return row.device_key, row.question, row.versions, row.backend, row.variant
 
 
 def require_promised(layer: Layer) -> None:

@@ -12,7 +12,7 @@ from fakes import CPU_FOUND, H100_FOUND, write_distribution
 from revoking import WHY, confirm, confirmation, revoke
 from starts import FAST, MODEL, NO_FLEX, ask, tune
 
-from autotune._store import Layers, Store, Which, list_decisions, read_misses
+from autotune._store import Layer, Layers, Store, Which, list_decisions, read_misses
 from autotune.explanation import explain
 from autotune.keys import Question
 from autotune.locking import lockable
@@ -76,6 +76,32 @@ def test_no_older_answer_and_no_other_file_takes_its_place(
     with Store.open(tuned) as store:
         store.put_confirmations([confirmation(stored, "revoked")])
     assert ask(tuned).state == "default"
+
+
+def fleet_first(own: Path, fleet: Path) -> Layers:
+    return Layers((Layer("fleet", fleet, "a test"), *Layers.alone(own).files))
+
+
+@pytest.mark.parametrize("verdict", ["", "unconfirmed", "confirmed", "revoked"])
+def test_a_fleet_s_file_that_is_read_first_does_not_bring_it_back(
+    tuned: Path, tmp_path: Path, verdict: str
+) -> None:
+    tune(fleet := tmp_path / "fleet.db")
+    if verdict:
+        confirm(fleet, verdict, why="theirs")
+    revoke(tuned)
+    choice = ask(fleet_first(tuned, fleet))
+    if verdict == "confirmed":  # it is for whoever put it first to say
+        assert (choice.state, choice.file) == ("exact", fleet)
+        return
+    said = "theirs" if verdict == "revoked" else WHY
+    assert (choice.state, choice.warnings) == ("default", (f"swift:plain is revoked: {said}",))
+
+
+def test_another_winner_on_the_same_evidence_is_not_meant(tuned: Path, tmp_path: Path) -> None:
+    tune(fleet := tmp_path / "fleet.db")
+    confirm(tuned, "revoked", winner="steady:plain")
+    assert ask(fleet_first(tuned, fleet)).file == fleet
 
 
 def test_of_another_stack_or_part_it_is_to_be_measured_first(
