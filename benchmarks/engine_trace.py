@@ -1,7 +1,8 @@
 """What a worker of vLLM does with its time: kernels by name, idle gaps, the metadata's builders.
 
-As `autotune.in_vllm.running`, with one traced repeat of each load behind the timed ones; the sums
-go to the file that ENGINE_TRACE names, a line of JSON a load.
+As `autotune.in_vllm.running`, with a traced repeat of each load behind the timed ones, or of those
+loads alone that ENGINE_TRACE_LOADS lists; the sums go to the file that ENGINE_TRACE names, a line
+of JSON a load.
 """
 
 from __future__ import annotations
@@ -91,10 +92,11 @@ def _summed(spans: list[tuple[int, int, str]]) -> dict[str, Any]:
 
 
 def trace(llm: Any, job: EngineJob) -> None:
-    """Each load once, with a quarter of its answers' tokens."""
+    """Loads once each, with a quarter of their answers' tokens."""
     draw = random.Random(SEED + 1)
+    wanted = os.environ.get("ENGINE_TRACE_LOADS", "").split()
     with Path(os.environ["ENGINE_TRACE"]).open("a") as file:
-        for load in job.loads:
+        for load in [load for load in job.loads if not wanted or load.text in wanted]:
             small = Load(load.requests, load.input_tokens, max(2, load.output_tokens // _DIVISOR))
             llm.collective_rpc("start_trace")
             sample = once(llm, small, draw)
