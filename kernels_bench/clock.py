@@ -85,6 +85,9 @@ class Clock(Protocol[TimerT]):
         the last run wrote is in the output.
         """
 
+    def plan_us(self, contestant: Contestant) -> float:
+        """Host time of the first launch's plan: the median of a few."""
+
     def ready(self, contestant: Contestant, probe: Probe, rules: Rules) -> TimerT:
         """Size a block from the probe of this contestant, and prepare it."""
 

@@ -74,7 +74,7 @@ class CudaClock:
 
     def probe(self, contestant: Contestant) -> Probe:
         """Of the first page set, eagerly; a long call is not run more often than it must be."""
-        plan_us = host_us(contestant.launches[0].plan)
+        plan_us = self.plan_us(contestant)
         block = Block(contestant.launches[0].run, delay_us=_FIRST_DELAY_US)
         first = read(block)
         if first.device_us > _LONG_US and first.host_us < first.device_us / 2:
@@ -85,6 +85,10 @@ class CudaClock:
             readings.append(read(block))
         run_us = min(each.device_us for each in readings)
         return Probe(run_us, median(each.host_us for each in readings), plan_us)
+
+    def plan_us(self, contestant: Contestant) -> float:
+        """Host time of the first launch's plan, the device idle before."""
+        return host_us(contestant.launches[0].plan)
 
     def ready(self, contestant: Contestant, probe: Probe, rules: Rules) -> CudaTimer:
         """Plan, size a block, and capture it where an engine would.

@@ -37,11 +37,16 @@ class HostClock:
     def probe(self, contestant: Contestant) -> Probe:
         """Plans every page set first: the race plans nothing more."""
         contestant.plan()
-        plan, run = contestant.launches[0].plan, contestant.launches[0].run
-        plan_us = median(wall_us([plan]) for _ in range(HOST_SAMPLES))
+        run = contestant.launches[0].run
+        plan_us = self.plan_us(contestant)
         run()  # the first call of all allocates
         run_us = min(self._block_us([run]) for _ in range(_PROBES))
         return Probe(run_us, call_us=None, plan_us=plan_us)
+
+    def plan_us(self, contestant: Contestant) -> float:
+        """Host time of the first launch's plan."""
+        plan = contestant.launches[0].plan
+        return median(wall_us([plan]) for _ in range(HOST_SAMPLES))
 
     def ready(self, contestant: Contestant, probe: Probe, rules: Rules) -> HostTimer:
         """Choose how many calls make a block."""

@@ -3,34 +3,34 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
 
+import pytest
 import torch
 from bench_tasks import DEVICE, task
 
 from kernels_bench.arena import Arena
 from kernels_bench.batch import make_contents
 from kernels_bench.bout import Bout
+from kernels_bench.clock import Contestant
 from kernels_bench.floor import Peaks, floor_us
 from kernels_bench.gate import make_truth
 from kernels_bench.health import NO_WATCH
 from kernels_bench.host_clock import HostClock
-from kernels_bench.spec import Outcome, Timed, Wrong
+from kernels_bench.spec import Failed, Outcome, Timed, Wrong
 from kernels_bench.workbench import Workbench
-
-if TYPE_CHECKING:
-    import pytest
 
 A_BYTE_A_SECOND, AT_ONCE = Peaks(1.0, 1.0), Peaks(1e30, 1e30)
 
 
-def outcome_with(measured: list[Peaks], monkeypatch: pytest.MonkeyPatch) -> Outcome:
+def outcome_with(
+    measured: list[Peaks], monkeypatch: pytest.MonkeyPatch, clock: HostClock | None = None
+) -> Outcome:
     """Of torch_sdpa, on a device whose peaks are measured as these, one after the other."""
     monkeypatch.setattr("kernels_bench.workbench.measure_peaks", lambda *_: measured.pop(0))
     asked = task("torch_sdpa")
     contents = make_contents(asked.spec, asked.workload, torch.device("cpu"))
     arena = Arena(asked, contents, make_truth(asked.spec, contents))
-    bench = Workbench(DEVICE, torch.device("cpu"), HostClock(), NO_WATCH, ())
+    bench = Workbench(DEVICE, torch.device("cpu"), clock or HostClock(), NO_WATCH, ())
     floor = partial(floor_us, asked.spec, contents.requests)
     (outcome,) = Bout(asked, bench, arena, floor, lambda _: None).outcomes()
     assert not measured
@@ -54,3 +54,33 @@ def test_who_is_faster_than_the_device_can_be_is_wrong(monkeypatch: pytest.Monke
     assert isinstance(outcome, Wrong), outcome
     assert outcome.check == "floor"
     assert outcome.error > outcome.allowed == 1.1
+
+
+class BusyHost(HostClock):
+    """Reads these times of a plan, one after the other; None: the plan raises."""
+
+    def __init__(self, *plans_us: float | None) -> None:
+        super().__init__()
+        self._plans_us = [*plans_us]
+
+    def plan_us(self, contestant: Contestant) -> float:
+        if (read_us := self._plans_us.pop(0)) is None:
+            raise RuntimeError("cannot plan twice")
+        return read_us
+
+
+@pytest.mark.parametrize("plans_us", [(5000.0, 400.0), (400.0, 5000.0)])
+def test_a_plan_that_somebody_else_s_work_held_up_once_costs_what_it_takes(
+    plans_us: tuple[float, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcome = outcome_with([AT_ONCE], monkeypatch, BusyHost(*plans_us))
+    assert isinstance(outcome, Timed), outcome
+    assert outcome.plan_us == 400.0
+
+
+def test_a_plan_that_raises_later_is_that_candidate_s_outcome(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    outcome = outcome_with([], monkeypatch, BusyHost(400.0, None))
+    assert isinstance(outcome, Failed), outcome
+    assert "cannot plan twice" in outcome.message
