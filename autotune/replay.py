@@ -96,13 +96,14 @@ class Case:
     @property
     def scale(self) -> Scale | None:
         """What everyone costs, by the first of the default's order that is legal; None where nobody
-        is.
+        is, or where nothing that was measured weighs.
         """
         costs = costs_of(self.evidence, self.terms.criteria.plan_share)
         legal = sorted(costs.everywhere, key=lambda who: place_in(self.terms.order, who))
         if not legal:
             return None
-        return Scale(costs, legal[0], self.terms.weights, self.terms.criteria)
+        scale = Scale(costs, legal[0], self.terms.weights, self.terms.criteria)
+        return scale if any(scale.shares.values()) else None
 
 
 def record_of(stored: StoredDecision, question: str | None = None) -> Record | None:

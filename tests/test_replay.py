@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import lzma
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -150,6 +152,21 @@ def test_explain_shows_rivals_losers_and_workloads(recorded: Path) -> None:
     said = run(*ask).stdout
     assert "Cost of attention, the default's is 1" in said
     assert "measured: " in said
+
+
+def test_explain_says_no_cost_where_nothing_that_was_measured_weighs(
+    recorded: Path, tmp_path: Path
+) -> None:
+    partial = tmp_path / "partial.db"
+    partial.write_bytes(recorded.read_bytes())
+    with closing(sqlite3.connect(partial)) as connection, connection:
+        connection.execute("DELETE FROM measurements WHERE phase <> 'decode'")
+    prompts = tmp_path / "prompts.json"
+    prompts.write_text('{"q8k": 1}')
+    ask = ("explain", "--model", "llama-3.1-8b", "--device", "h100", "--cache", str(partial))
+    found = run_json(*ask, "--profile", str(prompts))
+    assert (found["state"], found["rivals"], found["workloads"]) == ("default", [], [])
+    assert "Cost of attention" not in run(*ask, "--profile", str(prompts)).stdout
 
 
 def test_explain_on_a_miss_names_the_fields_that_differ(recorded: Path) -> None:
