@@ -1,8 +1,8 @@
 """What a worker of vLLM does with its time: kernels by name, idle gaps, the metadata's builders.
 
-As `autotune.in_vllm.running`, with a traced repeat of each load behind the timed ones, or of those
-loads alone that ENGINE_TRACE_LOADS lists; the sums go to the file that ENGINE_TRACE names, a line
-of JSON a load.
+As `autotune.in_vllm.running`, with a traced repeat of each load behind the timed ones, or of the
+loads that ENGINE_TRACE_LOADS lists; the sums go to the file that ENGINE_TRACE names, a line of JSON
+a load.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from __future__ import annotations
 import json
 import os
 import random
+import statistics
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from autotune.engine_loads import Load
+from autotune.engine_loads import Load, parse_load
 from autotune.engine_messages import EngineJob
 from autotune.in_vllm.running import SEED, main, once
 from autotune.in_vllm.witness import Witness
@@ -76,33 +77,45 @@ class Tracer(Witness):
 
 def _summed(spans: list[tuple[int, int, str]]) -> dict[str, Any]:
     """Device time by kernel, and how long the device had nothing to do in between."""
-    total_us: Counter[str] = Counter()
-    count: Counter[str] = Counter()
+    durations_us: defaultdict[str, list[float]] = defaultdict(list)
     busy_us, ends = 0.0, 0
     for start, duration, name in spans:
-        total_us[name] += duration / 1e3
-        count[name] += 1
+        durations_us[name].append(duration / 1e3)
         # Kernels of two streams may overlap.
         busy_us += max(0, start + duration - max(start, ends)) / 1e3
         ends = max(ends, start + duration)
     span_us = (ends - spans[0][0]) / 1e3 if spans else 0.0
-    named = [(name[:160], us, count[name]) for name, us in total_us.most_common(_NAMES)]
-    other_us = sum(total_us.values()) - sum(us for _, us, _ in named)
-    return {"span_us": span_us, "busy_us": busy_us, "kernels": named, "other_us": other_us}
+    totals = sorted(((sum(each), name) for name, each in durations_us.items()), reverse=True)
+    return {
+        "span_us": span_us,
+        "busy_us": busy_us,
+        "kernels": [(name[:160], us, len(durations_us[name])) for us, name in totals[:_NAMES]],
+        # Two kinds of layers, or prompts beside decodes, may share a kernel's name.
+        "quartiles_us": [_quartiles(durations_us[name]) for _, name in totals[:_NAMES]],
+        "other_us": sum(us for us, _ in totals[_NAMES:]),
+    }
+
+
+def _quartiles(values: list[float]) -> list[float]:
+    return statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
 
 
 def trace(llm: Any, job: EngineJob) -> None:
-    """Loads once each, with a quarter of their answers' tokens."""
+    """Each load with a quarter of its answers' tokens; or those that were named, whole."""
     draw = random.Random(SEED + 1)
-    wanted = os.environ.get("ENGINE_TRACE_LOADS", "").split()
+    named = [parse_load(text) for text in os.environ.get("ENGINE_TRACE_LOADS", "").split()]
+    pairs = [(load, load) for load in named] or [(load, _quarter(load)) for load in job.loads]
     with Path(os.environ["ENGINE_TRACE"]).open("a") as file:
-        for load in [load for load in job.loads if not wanted or load.text in wanted]:
-            small = Load(load.requests, load.input_tokens, max(2, load.output_tokens // _DIVISOR))
+        for load, traced in pairs:
             llm.collective_rpc("start_trace")
-            sample = once(llm, small, draw)
+            sample = once(llm, traced, draw)
             told = llm.collective_rpc("stop_trace")[0]
-            told |= {"load": load.text, "traced": small.text, "wall_s": sample.wall_s}
+            told |= {"load": load.text, "traced": traced.text, "wall_s": sample.wall_s}
             file.write(json.dumps(told) + "\n")
+
+
+def _quarter(load: Load) -> Load:
+    return Load(load.requests, load.input_tokens, max(2, load.output_tokens // _DIVISOR))
 
 
 if __name__ == "__main__":
