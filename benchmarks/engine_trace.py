@@ -33,14 +33,16 @@ class Tracer(Witness):
         import torch
 
         self._watch_builders()
-        kinds = [torch.profiler.ProfilerActivity.CUDA]
-        self._trace = torch.profiler.profile(activities=kinds)
+        activities = torch.profiler.ProfilerActivity
+        # Without a device this is a rehearsal, whose host's events are not counted.
+        kind = activities.CUDA if torch.cuda.is_available() else activities.CPU
+        self._trace = torch.profiler.profile(activities=[kind])
         self._trace.start()
 
     def stop_trace(self) -> dict[str, Any]:
         import torch
 
-        if torch.cuda.is_available():  # else this is a rehearsal
+        if torch.cuda.is_available():
             torch.cuda.synchronize()
         self._trace.stop()
         spans = sorted(
