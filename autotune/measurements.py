@@ -12,6 +12,7 @@ from autotune.run import Observed
 from autotune.start_costs import start_costs
 from autotune.table import print_table
 from autotune.text import (
+    brief_text,
     mebibytes_text,
     outcome_text,
     places_by_note,
@@ -22,13 +23,16 @@ from kernels_bench.spec import Timed
 _TITLE = "Time of one layer"
 _MOST_COLUMNS = 5
 """More candidates side by side fit no terminal."""
+_MOST_PLACES = 3
+"""More are counted, not named."""
 
 _ByWorkload: TypeAlias = Iterable[tuple[tuple[str, str], list[Observed]]]
 
 
 def print_measurements(observed: Sequence[Observed]) -> None:
     """A row a workload: a column a candidate, or the fastest alone where they are too many. Then a
-    line a candidate whose start costs much, and one with every warning.
+    line for each way in which somebody failed, one a candidate whose start costs much, and one with
+    every warning.
     """
     labels = list(dict.fromkeys(item.answer.entrant.label for item in observed))
     by_workload = [
@@ -37,10 +41,30 @@ def print_measurements(observed: Sequence[Observed]) -> None:
     ]
     if len(labels) <= _MOST_COLUMNS:
         _print_all(labels, by_workload)
+        untold = [
+            each for each in observed if brief_text(each.outcome) != outcome_text(each.outcome)
+        ]
     else:
         _print_fastest(by_workload)
-    for line in [*_costly_starts(observed), *_warnings(observed)]:
+        untold = [each for each in observed if not isinstance(each.outcome, Timed)]
+    for line in [*_failures(untold), *_costly_starts(observed), *_warnings(observed)]:
         click.echo(line)
+
+
+def _failures(untold: Iterable[Observed]) -> list[str]:
+    """Each once, however many workloads it cost."""
+    found = places_by_note(
+        (
+            f"{item.answer.entrant.label}: {outcome_text(item.outcome)}",
+            f"{item.kind} {item.workload}",
+        )
+        for item in untold
+    )
+    return [f"{failure} ({_places(places)})" for failure, places in found.items()]
+
+
+def _places(places: Sequence[str]) -> str:
+    return ", ".join(places) if len(places) <= _MOST_PLACES else _workloads(len(places))
 
 
 def _costly_starts(observed: Sequence[Observed]) -> list[str]:
@@ -76,7 +100,7 @@ def _workloads(count: int) -> str:
 def _print_all(labels: Sequence[str], by_workload: _ByWorkload) -> None:
     rows = []
     for where, items in by_workload:
-        cells = {item.answer.entrant.label: outcome_text(item.outcome) for item in items}
+        cells = {item.answer.entrant.label: brief_text(item.outcome) for item in items}
         rows.append([*where, *(cells.get(label, "") for label in labels)])
     columns = ["layers", "workload", *(label.replace(":", " ") for label in labels)]
     print_table(_TITLE, columns, rows)
@@ -84,17 +108,8 @@ def _print_all(labels: Sequence[str], by_workload: _ByWorkload) -> None:
 
 def _print_fastest(by_workload: _ByWorkload) -> None:
     columns = ["layers", "workload", "fastest", "one layer", "next", "the default", "timed"]
-    rows, failures = [], list[str]()
-    for where, items in by_workload:
-        rows.append([*where, *_fastest(items)])
-        failures += [
-            f"{' '.join(where)}: {item.answer.entrant.label}: {outcome_text(item.outcome)}"
-            for item in items
-            if not isinstance(item.outcome, Timed)
-        ]
+    rows = [[*where, *_fastest(items)] for where, items in by_workload]
     print_table(_TITLE, columns, rows)
-    for line in failures:
-        click.echo(line)
 
 
 def _fastest(items: Sequence[Observed]) -> list[str]:

@@ -96,6 +96,17 @@ def outcome_text(outcome: Outcome) -> str:
             return f"{kind}: {message}"
 
 
+def brief_text(outcome: Outcome) -> str:
+    """For a cell of a table, or a line after the one that told all: that it failed, without why."""
+    match outcome:
+        case Rejected():
+            return "cannot"
+        case Failed(kind):
+            return kind
+        case _:
+            return outcome_text(outcome)
+
+
 def places_by_note(notes: Iterable[tuple[str, str]]) -> Mapping[str, Sequence[str]]:
     """(note, place) to a note -> all its places, each once, in the order in which they came."""
     found: dict[str, dict[str, None]] = {}

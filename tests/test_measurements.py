@@ -7,11 +7,24 @@ from dataclasses import replace
 import pytest
 from fakes import FULL
 
+from autotune.commands.progress import show_progress
 from autotune.measurements import print_measurements
-from autotune.run import Observed
+from autotune.run import Observed, Progress
 from autotune.text import mebibytes_text, seconds_text
 from kernels_bench.candidates import Answer
-from kernels_bench.spec import Failed, Health, Outcome, Pages, Phase, Support, Timed, Variant, Wrong
+from kernels_bench.spec import (
+    Failed,
+    Health,
+    Outcome,
+    Pages,
+    Phase,
+    Reason,
+    Rejected,
+    Support,
+    Timed,
+    Variant,
+    Wrong,
+)
 
 
 def observed(outcomes: dict[str, Outcome], workload: str = "8q1s1k") -> list[Observed]:
@@ -37,7 +50,26 @@ def printed(capsys: pytest.CaptureFixture[str], items: list[Observed]) -> list[l
 
 def test_few_candidates_stand_side_by_side(capsys: pytest.CaptureFixture[str]) -> None:
     lines = printed(capsys, observed({"a": timed(100.0), "b": Failed("memory", "3 TiB")}))
-    assert ["full", "8q1s1k", "100", "us", "±1.0%", "memory:", "3", "TiB"] in lines
+    assert ["full", "8q1s1k", "100", "us", "±1.0%", "memory"] in lines
+    assert lines[-1] == ["b:v:", "memory:", "3", "TiB", "(full", "8q1s1k)"]
+
+
+def test_a_reason_is_told_once_with_its_places_or_their_number(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    refused: dict[str, Outcome] = {
+        "a": timed(1.0),
+        "b": Failed("exception", "no such symbol"),
+        "c": Rejected((Reason("dtype", "dtype fp8"),)),
+    }
+    workloads = ("q1s1k", "q8k", "q1k", "q4k")
+    items = [each for workload in workloads for each in observed(refused, workload)]
+    few = [*observed({"a": timed(1.0), "d": Failed("memory", "3 TiB")}, "q2k"), *items]
+    assert notes(capsys, few) == [
+        "d:v: memory: 3 TiB (full q2k)",
+        "b:v: exception: no such symbol (4 workloads)",
+        "c:v: cannot: dtype fp8 (4 workloads)",
+    ]
 
 
 MANY: dict[str, Outcome] = {
@@ -52,7 +84,8 @@ def test_of_many_the_fastest_the_next_and_the_default_are_shown(
     lines = printed(capsys, observed(everyone))
     best = ["full", "8q1s1k", "c:v", "50", "us", "±1.0%"]
     assert [*best, "e:v", "1.10x", "a:v", "2.00x", "5", "of", "6"] in lines
-    assert ["full", "8q1s1k:", "f:v:", "wrong:", "relative_l2", "0.5,", "allowed", "0.005"] in lines
+    wrong = ["f:v:", "wrong:", "relative_l2", "0.5,", "allowed", "0.005", "(full", "8q1s1k)"]
+    assert wrong in lines
 
 
 def test_a_workload_that_nobody_finished_is_shown_as_well(
@@ -63,7 +96,7 @@ def test_a_workload_that_nobody_finished_is_shown_as_well(
         capsys, observed({**MANY, "a": timed(1.0), "f": timed(2.0)}) + observed(nobody, "q8k")
     )
     assert ["full", "q8k", "nobody", "0", "of", "6"] in lines
-    assert len([line for line in lines if line[2:3] == ["a:v:"]]) == 1
+    assert len([line for line in lines if line[:1] == ["a:v:"]]) == 1
 
 
 def notes(capsys: pytest.CaptureFixture[str], items: list[Observed]) -> list[str]:
@@ -88,9 +121,21 @@ def test_a_start_that_costs_much_is_told_once(capsys: pytest.CaptureFixture[str]
     }
     less = dict.fromkeys(costly, timed(1.0))
     assert notes(capsys, observed(costly) + observed({**less}, "q8k")) == [
+        "e:v: compile: no compiler (full 8q1s1k)",
         "flashinfer:v: compiled in 61 s, takes 394 MiB beside the KV cache",
         "c:v: compiled in 4920 s",
         "d:v: takes 256 MiB beside the KV cache",
+    ]
+
+
+def test_a_log_has_a_reason_once(capsys: pytest.CaptureFixture[str]) -> None:
+    outcomes: dict[str, Outcome] = {"a": timed(1.0), "b": Failed("exception", "no such symbol")}
+    with show_progress() as tell:
+        for done, what in enumerate(("full q1s1k", "full q8k"), 1):
+            tell(Progress(done, 2, what, outcomes))
+    assert capsys.readouterr().err.splitlines() == [
+        "[1/2] full q1s1k: a 1 us ±1.0%, b exception: no such symbol",
+        "[2/2] full q8k: a 1 us ±1.0%, b exception",
     ]
 
 

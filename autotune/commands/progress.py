@@ -9,14 +9,15 @@ from contextlib import contextmanager
 import click
 
 from autotune.run import OnProgress, Progress
-from autotune.text import outcome_text
+from autotune.text import brief_text, outcome_text
+from kernels_bench.spec import Outcome
 
 
 @contextmanager
 def show_progress() -> Iterator[OnProgress]:
     """Give the callback that a tuning run wants."""
     if not sys.stderr.isatty():
-        yield _print_line
+        yield _Lines()
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -41,10 +42,24 @@ def show_progress() -> Iterator[OnProgress]:
         yield update
 
 
-def _print_line(progress: Progress) -> None:
-    """News and finished workloads: a log wants no line for every step."""
-    if progress.is_news:
-        click.echo(progress.what, err=True)
-    if progress.outcomes:
-        said = ", ".join(f"{who} {outcome_text(it)}" for who, it in progress.outcomes.items())
-        click.echo(f"[{progress.done}/{progress.total}] {progress.what}: {said}", err=True)
+class _Lines:
+    """News and finished workloads: a log wants no line for every step, and a reason once."""
+
+    def __init__(self) -> None:
+        self._told: set[tuple[str, str]] = set()
+
+    def __call__(self, progress: Progress) -> None:
+        if progress.is_news:
+            click.echo(progress.what, err=True)
+        if progress.outcomes:
+            said = ", ".join(
+                f"{who} {self._text(who, it)}" for who, it in progress.outcomes.items()
+            )
+            click.echo(f"[{progress.done}/{progress.total}] {progress.what}: {said}", err=True)
+
+    def _text(self, who: str, outcome: Outcome) -> str:
+        text = outcome_text(outcome)
+        if (who, text) in self._told:
+            return brief_text(outcome)
+        self._told.add((who, text))
+        return text
