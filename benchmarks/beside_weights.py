@@ -1,14 +1,16 @@
 """Is attention as fast in a step of a model as in our blocks of nothing but attention?
 
-python benchmarks/beside_weights.py MODEL WORKLOAD... [--walk 4] > beside-weights.md
+python benchmarks/beside_weights.py MODEL WORKLOAD... [--walk 24] > beside-weights.md
 
-MODEL is what `autotune --model` takes. Decodes alone, whoever vLLM can load, each kind of layer:
+MODEL is what `autotune --model` takes. Decodes, whoever vLLM can load, each kind of layer; of a
+call, in microseconds:
 
 - block: the time that `autotune` would store;
-- kernels: the same block's kernels, summed by CUPTI, without what lies between them;
-- walk: as block, over more page sets, so that nothing of the first is left in the cache;
-- beside weights: the kernels where a matrix product with weights of 205 MB precedes every call, as
-  in a layer of an 8B model: caches are cold, and the device draws more power.
+- walk: over more page sets, so that nothing of the first is left in a cache, its address neither;
+- joint: keys and values of a page side by side, as vLLM 0.24 allocates them;
+- kernels: of the first and of the last of these, summed by CUPTI, without what lies between them;
+- beside weights: the last's kernels where a matrix product with weights of 205 MB precedes every
+  call, as in a layer of an 8B model: caches are cold, and the device draws more power.
 
 What a whole engine's kernels take at the same lengths is what `engine.py --trace` records.
 """
@@ -17,8 +19,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from itertools import cycle, islice
 from statistics import median
 from typing import Any
@@ -29,7 +32,9 @@ from autotune.models import ModelRequest, load_model
 from autotune.plan import make_plan
 from autotune.tuner import look_around
 from autotune.wishes import Wishes
+from kernels_bench import batch
 from kernels_bench.arena import Admitted, Arena
+from kernels_bench.backends.base import Launch
 from kernels_bench.batch import at_maxima, make_contents
 from kernels_bench.bench import Bench
 from kernels_bench.clock import Contestant
@@ -37,41 +42,41 @@ from kernels_bench.devices import find_device
 from kernels_bench.gate import make_truth
 from kernels_bench.grid import Grid, GridPoint
 from kernels_bench.messages import Task
+from kernels_bench.pool import Pool
 from kernels_bench.workbench import Workbench, set_up
 from kernels_bench.workload import parse_workload
 
 ROUNDS = 7
-CALLS = 8
+CALLS = 24
 WEIGHTS = (3584, 28672)
 """Of Gemma-2-9B's gate and up projections in bfloat16: four times an H100's cache."""
 
 
-@dataclass(frozen=True)
-class Row:
-    """One candidate on one workload and kind of layer; microseconds of a call."""
-
-    label: str
-    block_us: float
-    kernels_us: float
-    walk_us: float
-    beside_us: float
+_COLUMNS = (
+    "block",
+    "walk",
+    "joint",
+    "joint walk",
+    "kernels",
+    "joint walk kernels",
+    "beside weights",
+)
 
 
 def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__)
     asked.add_argument("model")
     asked.add_argument("workload", nargs="+")
-    asked.add_argument("--walk", type=int, default=4)
+    asked.add_argument("--walk", type=int, default=24)
     given = asked.parse_args()
-    say("| workload | layer | candidate | block | kernels | walk | beside weights |")
-    say("|---|---|---|---|---|---|---|")
+    say(f"| workload | layer | candidate | {' | '.join(_COLUMNS)} |")
+    say("|---" * (3 + len(_COLUMNS)) + "|")
     bench: Workbench[Any] | None = None
     for kind, task in tasks_of(given.model, given.workload):
         bench = bench or set_up(task.device, task.torch_device)
-        for row in rows_of(task, bench, given.walk):
-            times = (row.block_us, row.kernels_us, row.walk_us, row.beside_us)
-            told = " | ".join(f"{us:.1f}" for us in times)
-            say(f"| {task.workload.text} | {kind} | {row.label} | {told} |")
+        for label, times_us in rows_of(task, bench, given.walk):
+            told = " | ".join(f"{us:.1f}" for us in times_us)
+            say(f"| {task.workload.text} | {kind} | {label} | {told} |")
 
 
 def tasks_of(model: str, workloads: Iterable[str]) -> list[tuple[str, Task]]:
@@ -89,35 +94,66 @@ def tasks_of(model: str, workloads: Iterable[str]) -> list[tuple[str, Task]]:
     ]
 
 
-def rows_of(task: Task, bench: Workbench[Any], walk: int) -> list[Row]:
-    """Those who are right."""
+def rows_of(
+    task: Task, bench: Workbench[Any], walk: int
+) -> Iterator[tuple[str, tuple[float, ...]]]:
+    """Those who are right, with a time for each column."""
     contents = make_contents(task.spec, task.workload, bench.torch_device)
-    arena, wide = (Arena(task, contents, make_truth(task.spec, contents)) for _ in range(2))
-    wide._page_sets = walk  # what it asks of memory is for whoever calls this to know
+    truth = make_truth(task.spec, contents)
+    plain, walked, joint, joint_walked = (Arena(task, contents, truth) for _ in range(4))
+    walked._page_sets = joint_walked._page_sets = walk  # its memory is the caller's to know
     weights = torch.randn(WEIGHTS, dtype=torch.bfloat16, device=bench.torch_device)
-    tokens = torch.randn(len(contents.query), WEIGHTS[0], dtype=torch.bfloat16, device="cuda")
+    tokens = torch.randn(
+        (len(contents.query), WEIGHTS[0]), dtype=torch.bfloat16, device=bench.torch_device
+    )
     result = tokens @ weights
 
     def product() -> None:
         torch.mm(tokens, weights, out=result)
 
-    rows = []
     for entrant in task.entrants:
-        narrow, walked = (each.admit(entrant, bench.clock) for each in (arena, wide))
-        if not isinstance(narrow, Admitted) or not isinstance(walked, Admitted):
-            sys.stderr.write(f"{entrant.label}: {narrow}\n")
+        found = [arena.admit(entrant, bench.clock) for arena in (plain, walked)]
+        with keys_beside_values():
+            found += [arena.admit(entrant, bench.clock) for arena in (joint, joint_walked)]
+        admitted = [each for each in found if isinstance(each, Admitted)]
+        if len(admitted) < len(found):
+            sys.stderr.write(f"{entrant.label}: {found}\n")
             continue
-        one = narrow.contestant
-        products = kernels_us(graph_of(one, product, lambda _: None))
-        row = Row(
+        first, last = admitted[0].contestant, admitted[-1].contestant
+        beside = kernels_us(graph_of(last, product, run)) - kernels_us(graph_of(last, product, no))
+        yield (
             entrant.label,
-            block_us(task, bench, narrow),
-            kernels_us(graph_of(one, lambda: None, lambda launch: launch.run())),
-            block_us(task, bench, walked),
-            kernels_us(graph_of(one, product, lambda launch: launch.run())) - products,
+            (
+                *(block_us(task, bench, each) for each in admitted),
+                *(kernels_us(graph_of(each, lambda: None, run)) for each in (first, last)),
+                beside,
+            ),
         )
-        rows.append(row)
-    return rows
+
+
+def run(launch: Launch) -> None:
+    launch.run()
+
+
+def no(_: Launch) -> None:
+    """The product alone."""
+
+
+@contextmanager
+def keys_beside_values() -> Iterator[None]:
+    """Pools that are made meanwhile have a page's keys and values in one piece of memory."""
+    make_pool = batch.make_pool
+
+    def make_joint(*given: Any) -> Pool:
+        pool = make_pool(*given)
+        both = torch.stack((pool.key_cache, pool.value_cache), dim=1)
+        return replace(pool, key_cache=both[:, 0], value_cache=both[:, 1])
+
+    batch.make_pool = make_joint
+    try:
+        yield
+    finally:
+        batch.make_pool = make_pool
 
 
 def block_us(task: Task, bench: Workbench[Any], admitted: Admitted) -> float:
@@ -129,7 +165,7 @@ def block_us(task: Task, bench: Workbench[Any], admitted: Admitted) -> float:
 
 
 def graph_of(
-    contestant: Contestant, before: Callable[[], None], run: Callable[[Any], None]
+    contestant: Contestant, before: Callable[[], None], act: Callable[[Launch], None]
 ) -> torch.cuda.CUDAGraph:
     """Calls and what precedes each, captured as `kernels_bench` does."""
     graph = torch.cuda.CUDAGraph()
@@ -139,7 +175,7 @@ def graph_of(
         with torch.cuda.graph(graph):
             for launch in islice(cycle(contestant.launches), CALLS):
                 before()
-                run(launch)
+                act(launch)
     contestant.plan()
     return graph
 
