@@ -80,7 +80,7 @@ def decide(evidence: Sequence[Evidence], terms: Terms) -> Verdict | NoVerdict:
     if not legal:
         return NoVerdict("no candidate was right and timed on every workload measured")
     scale = Scale(costs, legal[0], terms.weights, terms.criteria)
-    if not any(scale.shares.values()):
+    if not scale.is_weighing:
         return NoVerdict("nothing that was measured weighs in the profile")
     ranked = [scale.ranked(who) for who in legal]
     held = next((r for r in ranked if r.candidate == terms.standing), None)

@@ -103,7 +103,7 @@ class Case:
         if not legal:
             return None
         scale = Scale(costs, legal[0], self.terms.weights, self.terms.criteria)
-        return scale if any(scale.shares.values()) else None
+        return scale if scale.is_weighing else None
 
 
 def record_of(stored: StoredDecision, question: str | None = None) -> Record | None:

@@ -38,6 +38,11 @@ class Scale:
             return dict.fromkeys(self.base, 0.0)
         return {workload: self.weights.get(workload, 0.0) / total for workload in self.base}
 
+    @property
+    def is_weighing(self) -> bool:
+        """Whether anything that was measured weighs; where nothing does, all scores are 0."""
+        return any(self.shares.values())
+
     def ranked(self, candidate: Candidate) -> Ranked:
         """One candidate for everything."""
         step = self.costs.by_one(candidate)

@@ -19,39 +19,31 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
-from itertools import cycle, islice
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
 import torch
+from race_methods import make_tasks
 
-from autotune.models import ModelRequest, load_model
-from autotune.plan import make_plan
-from autotune.tuner import look_around
 from autotune.wishes import Wishes
 from kernels_bench import batch
 from kernels_bench.arena import Admitted, Arena
 from kernels_bench.backends.base import Launch
-from kernels_bench.batch import at_maxima, make_contents
-from kernels_bench.bench import Bench
+from kernels_bench.batch import make_contents
 from kernels_bench.clock import Contestant
-from kernels_bench.devices import find_device
+from kernels_bench.cuda_blocks import captured_block
 from kernels_bench.gate import make_truth
-from kernels_bench.grid import Grid, GridPoint
 from kernels_bench.messages import Task
 from kernels_bench.pool import Pool
 from kernels_bench.workbench import Workbench, set_up
-from kernels_bench.workload import parse_workload
 
 ROUNDS = 7
 CALLS = 24
 WEIGHTS = (3584, 28672)
 """Of Gemma-2-9B's gate and up projections in bfloat16: four times an H100's cache."""
-
-
 _COLUMNS = (
     "block",
     "walk",
@@ -72,26 +64,12 @@ def main() -> None:
     say(f"| workload | layer | candidate | {' | '.join(_COLUMNS)} |")
     say("|---" * (3 + len(_COLUMNS)) + "|")
     bench: Workbench[Any] | None = None
-    for kind, task in tasks_of(given.model, given.workload):
+    for task in make_tasks(given.model, given.workload, Wishes("vllm", frozenset())):
+        kind = "full" if task.spec.sliding_window is None else f"window {task.spec.sliding_window}"
         bench = bench or set_up(task.device, task.torch_device)
         for label, times_us in rows_of(task, bench, given.walk):
             told = " | ".join(f"{us:.1f}" for us in times_us)
             say(f"| {task.workload.text} | {kind} | {label} | {told} |")
-
-
-def tasks_of(model: str, workloads: Iterable[str]) -> list[tuple[str, Task]]:
-    """With the layer's kind."""
-    points = (GridPoint(text, parse_workload(text)) for text in workloads)
-    with Bench() as bench:
-        found = find_device("cuda:0")
-        situation = look_around(
-            load_model(ModelRequest(model)), found, Wishes("vllm", frozenset()), bench
-        )
-    plan = make_plan(situation, Grid(tuple(points)))
-    return [
-        (situation.kind_of(step.spec), plan.task(step, tuple(a.entrant for a in step.answers)))
-        for step in plan.steps
-    ]
 
 
 def rows_of(
@@ -120,23 +98,37 @@ def rows_of(
             sys.stderr.write(f"{entrant.label}: {found}\n")
             continue
         first, last = admitted[0].contestant, admitted[-1].contestant
-        beside = kernels_us(graph_of(last, product, run)) - kernels_us(graph_of(last, product, no))
+        both, alone = (behind(product, last, is_run) for is_run in (True, False))
         yield (
             entrant.label,
             (
                 *(block_us(task, bench, each) for each in admitted),
-                *(kernels_us(graph_of(each, lambda: None, run)) for each in (first, last)),
-                beside,
+                *(kernels_us(each) for each in (first, last)),
+                kernels_us(both) - kernels_us(alone),
             ),
         )
 
 
-def run(launch: Launch) -> None:
-    launch.run()
+@dataclass(frozen=True)
+class Behind:
+    """A launch, and what a model runs before it; or that alone, to be taken off again."""
+
+    before: Callable[[], None]
+    launch: Launch
+    is_run: bool
+
+    def plan(self) -> None:
+        self.launch.plan()
+
+    def run(self) -> None:
+        self.before()
+        if self.is_run:
+            self.launch.run()
 
 
-def no(_: Launch) -> None:
-    """The product alone."""
+def behind(before: Callable[[], None], contestant: Contestant, is_run: bool) -> Contestant:
+    launches = tuple(Behind(before, launch, is_run) for launch in contestant.launches)
+    return replace(contestant, launches=launches)
 
 
 @contextmanager
@@ -158,36 +150,19 @@ def keys_beside_values() -> Iterator[None]:
 
 def block_us(task: Task, bench: Workbench[Any], admitted: Admitted) -> float:
     """As the race reads it, without a rival."""
-    rules = replace(task.rules, screen_rounds=0)
-    timer = bench.clock.ready(admitted.contestant, admitted.probe, rules)
+    timer = bench.clock.ready(admitted.contestant, admitted.probe, task.rules)
     laps = [bench.clock.round([timer], [0], lambda _: None)[0].device_us for _ in range(ROUNDS)]
     return median(laps)
 
 
-def graph_of(
-    contestant: Contestant, before: Callable[[], None], act: Callable[[Launch], None]
-) -> torch.cuda.CUDAGraph:
-    """Calls and what precedes each, captured as `kernels_bench` does."""
-    graph = torch.cuda.CUDAGraph()
-    with at_maxima(contestant.batches):
-        contestant.plan()
-        torch.cuda.synchronize()
-        with torch.cuda.graph(graph):
-            for launch in islice(cycle(contestant.launches), CALLS):
-                before()
-                act(launch)
-    contestant.plan()
-    return graph
-
-
-def kernels_us(graph: torch.cuda.CUDAGraph) -> float:
-    """Sum of its kernels' times, a call's part; the median of a few replays."""
-    sums = []
+def kernels_us(contestant: Contestant) -> float:
+    """Sum of the kernels' times of a call, from a graph of several; the median of a few replays."""
+    block, sums = captured_block(contestant, CALLS), list[int]()
     for _ in range(ROUNDS):
-        graph.replay()
+        block.enqueue()
         torch.cuda.synchronize()
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as traced:
-            graph.replay()
+            block.enqueue()
             torch.cuda.synchronize()
         spans = traced.profiler.kineto_results.events()
         on_device = torch.autograd.DeviceType.CUDA

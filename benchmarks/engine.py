@@ -23,7 +23,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine_models import MODELS, write_model
+from engine_models import MODELS, longest_context, write_model
 
 from autotune.engine_loads import CHAT, DECODE_HEAVY, LONG, SINGLE, parse_load
 from autotune.engine_messages import EngineEvent, EngineJob, EngineRun, Sample, Started
@@ -67,7 +67,7 @@ def measure(given: argparse.Namespace, arms: list[Arm], folder: Path) -> None:
         model=str(model),
         arguments=json.loads(given.arguments),
         loads=tuple(
-            load.within(_longest(given.model))
+            load.within(longest_context(given.model))
             for load in (tuple(map(parse_load, given.load)) or _LOADS)
         ),
         repeats=given.repeats,
@@ -96,12 +96,6 @@ def measure(given: argparse.Namespace, arms: list[Arm], folder: Path) -> None:
             out.write(json.dumps(line) + "\n")
             out.flush()
             print(f"== {given.model} {arm.name} {line['took_s']} s {run.failure}", flush=True)
-
-
-def _longest(model: str) -> int:
-    longest = MODELS[model]["max_position_embeddings"]
-    assert isinstance(longest, int)
-    return longest
 
 
 def _facts(given: argparse.Namespace, run: EngineRun) -> dict[str, object]:

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from engine_models import MODELS, write_model
+from engine_models import longest_context, write_model
 
 from autotune.engine_loads import CHAT, DECODE_HEAVY, LONG, SINGLE
 
@@ -55,9 +55,7 @@ def main() -> None:
         tokens = f"{SINGLE.input_tokens},{SINGLE.output_tokens}"
         single.write_text(f"prompt_tokens,output_tokens\n{tokens}\n")
         for name, _, cache in (text.partition("=") for text in given.cache):
-            model = write_model(name, Path(folder))
-            longest = MODELS[name]["max_position_embeddings"]
-            assert isinstance(longest, int)
+            model, longest = write_model(name, Path(folder)), longest_context(name)
             found[name] = {
                 load.within(longest).text: costs_of(model, cache, profile, given.device)
                 for load, profile in (*_LOADS.items(), (SINGLE, str(single)))

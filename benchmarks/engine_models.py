@@ -104,6 +104,13 @@ MODELS = {
 }
 
 
+def longest_context(name: str) -> int:
+    """Tokens of a request at its end, at most."""
+    longest = MODELS[name]["max_position_embeddings"]
+    assert isinstance(longest, int)
+    return longest
+
+
 def write_model(name: str, folder: Path, layers: int | None = None) -> Path:
     """A folder that vLLM loads with `load_format="dummy"`; fewer layers where they are given."""
     config = MODELS[name] | ({} if layers is None else {"num_hidden_layers": layers})

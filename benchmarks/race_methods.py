@@ -18,7 +18,7 @@ import random
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -68,7 +68,7 @@ Method = Callable[[Field], int]
 
 def main() -> None:
     model, repeats, record = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
-    tasks = make_tasks(model)
+    tasks = make_tasks(model, WORKLOADS, Wishes("any", NOT_RACED))
     bench = set_up(tasks[0].device, tasks[0].torch_device)
     methods: dict[str, Method] = {
         "ours": ours, "do_bench + smallest": do_bench_smallest, "fixed 5 + 7": five_and_seven,
@@ -90,13 +90,13 @@ def main() -> None:
     print_table(rows, seconds, repeats)
 
 
-def make_tasks(model: str) -> list[Task]:
+def make_tasks(model: str, workloads: Iterable[str], wishes: Wishes) -> list[Task]:
+    """On the first GPU, each kind of layer."""
+    points = (GridPoint(text, parse_workload(text)) for text in workloads)
     config = load_model(ModelRequest(model))
-    workloads = [parse_workload(text) for text in WORKLOADS]
-    grid = Grid(tuple(GridPoint(each.text, each) for each in workloads))
     with Bench() as bench:
-        situation = look_around(config, find_device("cuda:0"), Wishes("any", NOT_RACED), bench)
-    plan = make_plan(situation, grid)
+        situation = look_around(config, find_device("cuda:0"), wishes, bench)
+    plan = make_plan(situation, Grid(tuple(points)))
     return [plan.task(step, tuple(a.entrant for a in step.answers)) for step in plan.steps]
 
 
