@@ -5,12 +5,12 @@ with its source.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from kernels_bench.capture import UNIFORM_PHASES
-from kernels_bench.spec import Phase, Stack
+from kernels_bench.spec import AttentionSpec, Phase, Stack
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,9 @@ class Engine:
     """What the second of its two backends serves; empty: it loads one for all phases."""
     takes_kinds: bool = False
     """It loads one a kind of layer, so that full and windowed layers may differ."""
+    plans_ahead: bool = False
+    """It plans a step while the last one runs, from lengths that the host knows: a plan costs
+    nothing where the device has enough to do."""
 
     def sides(self, phases: frozenset[Phase]) -> tuple[frozenset[Phase], ...]:
         """These phases, by the backend that serves them."""
@@ -48,11 +51,28 @@ NAMES = tuple(_ENGINES)
 _FIRST_VLLM_WITH_KINDS = (0, 26)
 
 
-def engine_named(name: str, stack: Stack) -> Engine:
-    """The engine, as far as the installed version goes; one that is unknown loads one backend."""
-    if name == "vllm" and _release(_vllm_version(stack)) >= _FIRST_VLLM_WITH_KINDS:
-        return Engine("vllm", takes_kinds=True)
-    return _ENGINES.get(name, Engine(name))
+_VLLM_SEEN_PLANNING = (0, 24)
+"""The older model runner of vllm 0.24, which schedules ahead, gives FlashInfer's builder lengths on
+the host (v1/worker/gpu_model_runner.py); the newer one does not, so that the builder waits for the
+device in every step (v1/attention/backends/flashinfer.py, `seq_lens_cpu`). Both were seen on an
+H100: benchmarks/results/engine-proof-h100.md."""
+
+
+def engine_named(name: str, stack: Stack, specs: Sequence[AttentionSpec] = ()) -> Engine:
+    """The engine, as far as the installed version goes, and how it runs a model of these layers;
+    one that is unknown loads one backend.
+    """
+    if name != "vllm":
+        return _ENGINES.get(name, Engine(name))
+    release = _release(_vllm_version(stack))
+    return Engine(
+        "vllm",
+        takes_kinds=release >= _FIRST_VLLM_WITH_KINDS,
+        # None of the architectures that its newer runner takes by default mixes windows
+        # (config/vllm.py, DEFAULT_V2_MODEL_RUNNER_ARCHITECTURES). Others may run on the older one
+        # as well: whoever is not known pays for plans in full.
+        plans_ahead=release == _VLLM_SEEN_PLANNING and any(s.has_mixed_windows for s in specs),
+    )
 
 
 def _vllm_version(stack: Stack) -> str:

@@ -35,6 +35,10 @@ class Terms:
     standing_split: Mapping[str, Mapping[str, Candidate]] | None = None
     """Kind -> phase -> candidate, where two were taken the last time."""
 
+    def costs_of(self, evidence: Sequence[Evidence]) -> Costs:
+        """What everyone costs this engine."""
+        return costs_of(evidence, self.criteria.plan_share, self.engine.plans_ahead)
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -75,7 +79,7 @@ def decide(evidence: Sequence[Evidence], terms: Terms) -> Verdict | NoVerdict:
     """Weigh the evidence, whatever its order."""
     if not evidence:
         return NoVerdict("nothing was measured")
-    costs = costs_of(evidence, terms.criteria.plan_share)
+    costs = terms.costs_of(evidence)
     legal = sorted(costs.everywhere, key=lambda who: place_in(terms.order, who))
     if not legal:
         return NoVerdict("no candidate was right and timed on every workload measured")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from autotune import records
 from autotune._store import MeasurementRow, StoredDecision, read_measurements
-from autotune.costs import Evidence, costs_of
+from autotune.costs import Evidence
 from autotune.criteria import Criteria
 from autotune.decision import Decision
 from autotune.engines import engine_named
@@ -98,7 +98,7 @@ class Case:
         """What everyone costs, by the first of the default's order that is legal; None where nobody
         is, or where nothing that was measured weighs.
         """
-        costs = costs_of(self.evidence, self.terms.criteria.plan_share)
+        costs = self.terms.costs_of(self.evidence)
         legal = sorted(costs.everywhere, key=lambda who: place_in(self.terms.order, who))
         if not legal:
             return None
@@ -150,7 +150,7 @@ def case_of(record: Record, rules: Rules) -> Case:
     terms = Terms(
         weights=rules.profile.weigh(points),
         order=_order(record, rules.engine),
-        engine=engine_named(rules.engine, record.stack),
+        engine=engine_named(rules.engine, record.stack, record.model.specs),
         criteria=rules.criteria,
         standing=None if standing is None else standing.winner,
         standing_split=None if split is None else split.seats,

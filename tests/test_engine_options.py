@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,10 +25,11 @@ from autotune.engine_options import (
 from autotune.engines import Engine, engine_named
 from autotune.models import kinds
 from autotune.ranking import Candidate
-from kernels_bench.spec import Phase
+from kernels_bench.spec import AttentionSpec, Phase
 
 VLLM = engine_named("vllm", {"vllm": "0.33.0"})
 SGLANG = engine_named("sglang", {})
+MIXED = replace(WINDOW, has_mixed_windows=True)
 FA, FI, TRITON = candidate("flash_attn"), candidate("flashinfer"), candidate("vllm_triton")
 WORDS: Mapping[Candidate, Options] = {
     FA: {"attention_backend": "FLASH_ATTN"},
@@ -154,6 +156,24 @@ def test_an_older_vllm_loads_one_backend() -> None:
     old = engine_named("vllm", {"vllm": "0.24.0"})
     seats = {"full": everywhere(FA), "window": everywhere(FI)}
     assert refusal(old, seats, own(FA, FI)) == "this vllm loads one backend for all"
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "specs", "is_ahead"),
+    [
+        ("vllm", "0.24.0", [MIXED], True),
+        # On its newer model runner, whose plans wait for the device; and what nobody has seen.
+        ("vllm", "0.24.0", [FULL], False),
+        ("vllm", "0.33.0", [MIXED], False),
+        ("vllm", "", [MIXED], False),
+        ("sglang", "0.24.0", [MIXED], False),
+        ("any", "0.24.0", [MIXED], False),
+    ],
+)
+def test_who_plans_ahead(
+    name: str, version: str, specs: list[AttentionSpec], is_ahead: bool
+) -> None:
+    assert engine_named(name, {"vllm": version}, specs).plans_ahead == is_ahead
 
 
 # a side each, for SGLang

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from autotune.costs import Evidence
 from autotune.criteria import Criteria
+from autotune.engines import Engine
 from autotune.policy import NoVerdict, Terms, Verdict, decide
 from autotune.ranking import Candidate
 from kernels_bench.spec import Failed, Outcome, Phase, Timed, Wrong
@@ -602,7 +603,37 @@ def test_other_criteria() -> None:
     assert "promotion needs 20%" in kept.why
 
 
-def test_an_engine_that_plans_ahead_pays_no_plan() -> None:
+@pytest.mark.parametrize(
+    ("layer_us", "waits", "winner"),
+    [
+        (5_000.0, False, FLEX),
+        # The device may have to wait for the host.
+        (3_900.0, False, SDPA),
+        (5_000.0, True, SDPA),
+    ],
+)
+def test_an_engine_that_plans_ahead_hides_the_plan_of_a_long_step(
+    layer_us: float, waits: bool, winner: Candidate
+) -> None:
+    own = replace(timed(layer_us, plan_us=layer_us), plan_waits=waits)
+    evidence = on("a", {SDPA: layer_us / 0.9, FLEX: own})
+    for engine, chosen in ((Engine("e", plans_ahead=True), winner), (Engine("e"), SDPA)):
+        found = decide(evidence, Terms({"a": 1.0}, ORDER, engine))
+        assert isinstance(found, Verdict)
+        assert found.winner.candidate == chosen
+
+
+def test_all_kinds_of_layers_make_a_long_step() -> None:
+    own = timed(2_500.0, plan_us=2_000.0)
+    one = on("a", {SDPA: 3_000.0, FLEX: own})
+    both = [replace(item, kind=kind) for kind in ("full", "window") for item in one]
+    for evidence, winner in ((one, SDPA), (both, FLEX)):
+        found = decide(evidence, Terms({"a": 1.0}, ORDER, Engine("e", plans_ahead=True)))
+        assert isinstance(found, Verdict)
+        assert found.winner.candidate == winner
+
+
+def test_no_share_of_a_plan_is_paid_where_none_is_asked_for() -> None:
     evidence = on("a", {SDPA: 100, FLEX: timed(80.0, plan_us=50.0)})
     ahead = Terms({"a": 1.0}, ORDER, criteria=Criteria(plan_share=0.0))
     assert verdict_of(evidence).winner.candidate == SDPA
