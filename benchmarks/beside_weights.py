@@ -1,6 +1,6 @@
 """Is attention as fast in a step of a model as in our blocks of nothing but attention?
 
-python benchmarks/beside_weights.py MODEL WORKLOAD... [--walk 24] > beside-weights.md
+python benchmarks/beside_weights.py MODEL WORKLOAD... [--walk 8] > beside-weights.md
 
 MODEL is what `autotune --model` takes. Decodes, whoever vLLM can load, each kind of layer; of a
 call, in microseconds:
@@ -59,7 +59,7 @@ def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__)
     asked.add_argument("model")
     asked.add_argument("workload", nargs="+")
-    asked.add_argument("--walk", type=int, default=24)
+    asked.add_argument("--walk", type=int, default=8)
     given = asked.parse_args()
     say(f"| workload | layer | candidate | {' | '.join(_COLUMNS)} |")
     say("|---" * (3 + len(_COLUMNS)) + "|")

@@ -2,8 +2,9 @@
 
 python benchmarks/engine_table.py RAW.jsonl.xz... [--costs COSTS.json] [--trace MODEL=TRACE]...
 
-COSTS is {model: {load: {arm: cost}}}, the default's being 1: what `autotune explain --json` says
-for the profile of the load. A trace's first line of a load is the default's.
+A file is compared with the default's runs in it. COSTS is {model: {load: {arm: cost}}}, the
+default's being 1: what `autotune explain --json` says for the profile of the load. A trace's first
+line of a load is the default's.
 """
 
 from __future__ import annotations
@@ -50,11 +51,12 @@ def sides_of(lines: Iterable[dict[str, Any]]) -> dict[str, Side]:
     return {line["arm"]: Side(line["arm"], (run_of(line),)) for line in lines}
 
 
-def print_model(model: str, lines: Sequence[dict[str, Any]], costs: dict[str, Any]) -> None:
-    sides = sides_of(lines)
+def print_model(lines: Sequence[dict[str, Any]], costs: dict[str, Any]) -> None:
+    """Everybody in one file who ran a model."""
+    model, file, sides = lines[0]["model"], lines[0]["file"], sides_of(lines)
     default = sides["default"]
     loads = [parse_load(text) for text in dict.fromkeys(s.load for s in default.runs[0].samples)]
-    say(f"\n## {model}\n")
+    say(f"\n## {model} (`{file}`)\n")
     say(
         "| load | backend | n | s, median (least to most) | tokens/s | of default | 99 % |"
         " TTFT ms | between tokens ms | J |"
@@ -132,8 +134,9 @@ def print_predictions(
     """Attention's share of the default's device time, times what J says of attention."""
     say("\n| model | load | backend | attention's share | J | engine time: predicted | measured |")
     say("|---|---|---|---|---|---|---|")
-    for model, own in groupby(lines, lambda line: line["model"]):
-        sides = sides_of(own)
+    for _, group in groupby(lines, lambda line: (line["file"], line["model"])):
+        own = [*group]
+        model, sides = own[0]["model"], sides_of(own)
         first: dict[str, dict[str, Any]] = {}
         for line in traces.get(model, []):
             first.setdefault(line["load"], line)
@@ -194,9 +197,13 @@ def main() -> None:
     given = asked.parse_args()
     traces = {model: lines_of(path) for model, _, path in (t.partition("=") for t in given.trace)}
     costs = json.loads(Path(given.costs).read_text()) if given.costs else {}
-    lines = [line for path in given.raw for line in lines_of(path)]
-    for model, own in groupby(lines, lambda line: line["model"]):
-        print_model(model, [*own], costs.get(model, {}))
+    lines = [
+        line | {"file": Path(path).name.partition(".")[0]}
+        for path in given.raw
+        for line in lines_of(path)
+    ]
+    for (_, model), own in groupby(lines, lambda line: (line["file"], line["model"])):
+        print_model([*own], costs.get(model, {}))
     print_predictions(lines, costs, traces)
     print_traces(traces)
 
