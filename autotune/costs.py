@@ -27,9 +27,9 @@ charge for an ignorance that is not there; what few samples lack, their square r
 HIDING_STEP_US = 4_000.0
 """An engine that plans ahead hides a plan in a step whose attention alone takes so long.
 
-vLLM's host was busy for about 8 ms of a step of 256 requests, and attention was a third or less of
-a decode step of models of 8 to 9B, so that such a step outlasts the host: engine-proof-h100.md. In
-a shorter one the device may wait for the host, and the plan counts.
+vLLM's host was busy for 10 ms at most of a step of 256 requests, and attention was a third or less
+of a step of models of 8 to 9B, so that such a step outlasts the host: engine-proof-h100.md. In a
+shorter one the device may wait for the host, and the plan counts.
 """
 
 
