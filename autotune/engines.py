@@ -5,12 +5,13 @@ with its source.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from autotune.models import ModelConfig
 from kernels_bench.capture import UNIFORM_PHASES
-from kernels_bench.spec import AttentionSpec, Phase, Stack
+from kernels_bench.spec import Phase, Stack
 
 
 @dataclass(frozen=True)
@@ -49,18 +50,21 @@ _ENGINES: Mapping[str, Engine] = MappingProxyType(
 )
 NAMES = tuple(_ENGINES)
 _FIRST_VLLM_WITH_KINDS = (0, 26)
-
-
 _VLLM_SEEN_PLANNING = (0, 24)
 """The older model runner of vllm 0.24, which schedules ahead, gives FlashInfer's builder lengths on
 the host (v1/worker/gpu_model_runner.py); the newer one does not, so that the builder waits for the
 device in every step (v1/attention/backends/flashinfer.py, `seq_lens_cpu`). Both were seen on an
 H100: benchmarks/results/engine-proof-h100.md."""
+_ON_NEWER_RUNNER = frozenset(
+    {"deepseek_v2", "granitemoe", "llama", "mistral", "qwen2_moe", "qwen3"}
+)
+"""Model types of the architectures that vllm 0.24 runs there by itself: config/vllm.py,
+DEFAULT_V2_MODEL_RUNNER_ARCHITECTURES."""
 
 
-def engine_named(name: str, stack: Stack, specs: Sequence[AttentionSpec] = ()) -> Engine:
-    """The engine, as far as the installed version goes, and how it runs a model of these layers;
-    one that is unknown loads one backend.
+def engine_named(name: str, stack: Stack, model: ModelConfig | None = None) -> Engine:
+    """The engine, as far as the installed version goes, and how it runs this model; one that is
+    unknown loads one backend.
     """
     if name != "vllm":
         return _ENGINES.get(name, Engine(name))
@@ -68,11 +72,18 @@ def engine_named(name: str, stack: Stack, specs: Sequence[AttentionSpec] = ()) -
     return Engine(
         "vllm",
         takes_kinds=release >= _FIRST_VLLM_WITH_KINDS,
-        # None of the architectures that its newer runner takes by default mixes windows
-        # (config/vllm.py, DEFAULT_V2_MODEL_RUNNER_ARCHITECTURES). Others may run on the older one
-        # as well: whoever is not known pays for plans in full.
-        plans_ahead=release == _VLLM_SEEN_PLANNING and any(s.has_mixed_windows for s in specs),
+        plans_ahead=release == _VLLM_SEEN_PLANNING
+        and model is not None
+        and _is_on_older_runner(model),
     )
+
+
+def _is_on_older_runner(model: ModelConfig) -> bool:
+    """Seen with Gemma alone, so that whoever is less like it pays for plans in full: models of one
+    kind of layer share their decisions by shapes, whichever runner they are on.
+    """
+    is_mixed = any(spec.has_mixed_windows for spec in model.specs)
+    return is_mixed and model.model_type not in _ON_NEWER_RUNNER
 
 
 def _vllm_version(stack: Stack) -> str:

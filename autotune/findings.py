@@ -86,7 +86,7 @@ class Findings:
         return Terms(
             weights=self.job.profile.weigh(points),
             order=with_variants(names, labels),
-            engine=engine_named(engine, situation.stack, situation.model.specs),
+            engine=engine_named(engine, situation.stack, situation.model),
             standing=None if standing is None else standing.winner,
             standing_split=None if split is None else split.seats,
         )

@@ -150,7 +150,7 @@ def case_of(record: Record, rules: Rules) -> Case:
     terms = Terms(
         weights=rules.profile.weigh(points),
         order=_order(record, rules.engine),
-        engine=engine_named(rules.engine, record.stack, record.model.specs),
+        engine=engine_named(rules.engine, record.stack, record.model),
         criteria=rules.criteria,
         standing=None if standing is None else standing.winner,
         standing_split=None if split is None else split.seats,

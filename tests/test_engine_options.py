@@ -159,21 +159,24 @@ def test_an_older_vllm_loads_one_backend() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "version", "specs", "is_ahead"),
+    ("name", "version", "model_type", "spec", "is_ahead"),
     [
-        ("vllm", "0.24.0", [MIXED], True),
-        # On its newer model runner, whose plans wait for the device; and what nobody has seen.
-        ("vllm", "0.24.0", [FULL], False),
-        ("vllm", "0.33.0", [MIXED], False),
-        ("vllm", "", [MIXED], False),
-        ("sglang", "0.24.0", [MIXED], False),
-        ("any", "0.24.0", [MIXED], False),
+        ("vllm", "0.24.0", "gemma2", MIXED, True),
+        # On its newer model runner, whose plans wait for the device.
+        ("vllm", "0.24.0", "mistral", MIXED, False),
+        # What nobody has seen.
+        ("vllm", "0.24.0", "gemma2", FULL, False),
+        ("vllm", "0.33.0", "gemma2", MIXED, False),
+        ("vllm", "", "gemma2", MIXED, False),
+        ("sglang", "0.24.0", "gemma2", MIXED, False),
+        ("any", "0.24.0", "gemma2", MIXED, False),
     ],
 )
 def test_who_plans_ahead(
-    name: str, version: str, specs: list[AttentionSpec], is_ahead: bool
+    name: str, version: str, model_type: str, spec: AttentionSpec, is_ahead: bool
 ) -> None:
-    assert engine_named(name, {"vllm": version}, specs).plans_ahead == is_ahead
+    model = replace(make_model(FULL, spec), model_type=model_type)
+    assert engine_named(name, {"vllm": version}, model).plans_ahead == is_ahead
 
 
 # a side each, for SGLang
