@@ -19,10 +19,11 @@ import platform
 import tempfile
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine_gauges import Gauge, Gauges
 from engine_models import MODELS, longest_context, write_model
 
 from autotune.engine_loads import CHAT, DECODE_HEAVY, LONG, SINGLE, parse_load
@@ -75,6 +76,7 @@ def measure(given: argparse.Namespace, arms: list[Arm], folder: Path) -> None:
         extension="engine_trace.Tracer" if given.trace else EngineJob.extension,
     )
     with ExitStack() as stack, Path(given.out).open("a") as out:
+        gauges = stack.enter_context(closing(Gauges()))
         processes = [
             stack.enter_context(
                 EngineProcess(
@@ -90,9 +92,11 @@ def measure(given: argparse.Namespace, arms: list[Arm], folder: Path) -> None:
         for arm, process in zip(arms, processes, strict=True):
             began = time.monotonic()
             arm_ends_at = min(ends_at, began + given.deadline_s)
-            run = process.run(Deadlines(400.0, 200.0), arm_ends_at, _tell)
+            listener = Listener(gauges)
+            run = process.run(Deadlines(400.0, 200.0), arm_ends_at, listener.hear)
             line = {"model": given.model, "layers": given.layers, "arm": arm.name}
             line |= {"took_s": round(time.monotonic() - began, 1), **_facts(given, run)}
+            line["gauges"] = [each and dataclasses.asdict(each) for each in listener.gauges]
             out.write(json.dumps(line) + "\n")
             out.flush()
             print(f"== {given.model} {arm.name} {line['took_s']} s {run.failure}", flush=True)
@@ -106,14 +110,23 @@ def _facts(given: argparse.Namespace, run: EngineRun) -> dict[str, object]:
     }
 
 
-def _tell(event: EngineEvent) -> None:
-    match event:
-        case Started():
-            kv = f"{event.kv_tokens} tokens of cache, hash {event.config_hash[:10]}"
-            print(f"   {'+'.join(event.backends)} in {event.start_s:.1f} s, {kv}", flush=True)
-        case Sample():
-            each = f"{event.ttft_ms:.0f} ms, {event.tbt_ms:.2f} ms"
-            print(f"   {event.load} {event.wall_s:.2f} s {event.tokens_per_s:.0f}/s {each}")
+class Listener:
+    """Prints what an engine says, and keeps how its GPU ran in each repeat."""
+
+    def __init__(self, gauges: Gauges) -> None:
+        self._all = gauges
+        self.gauges: list[Gauge | None] = []
+
+    def hear(self, event: EngineEvent) -> None:
+        match event:
+            case Started():
+                kv = f"{event.kv_tokens} tokens of cache, hash {event.config_hash[:10]}"
+                print(f"   {'+'.join(event.backends)} in {event.start_s:.1f} s, {kv}", flush=True)
+            case Sample():
+                now = time.monotonic()
+                self.gauges.append(self._all.during(now - event.wall_s, now))
+                each = f"{event.ttft_ms:.0f} ms, {event.tbt_ms:.2f} ms"
+                print(f"   {event.load} {event.wall_s:.2f} s {event.tokens_per_s:.0f}/s {each}")
 
 
 def main() -> None:

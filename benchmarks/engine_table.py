@@ -54,14 +54,14 @@ def sides_of(lines: Iterable[dict[str, Any]]) -> dict[str, Side]:
 def print_model(lines: Sequence[dict[str, Any]], costs: dict[str, Any]) -> None:
     """Everybody in one file who ran a model."""
     model, file, sides = lines[0]["model"], lines[0]["file"], sides_of(lines)
-    default = sides["default"]
+    default, by_arm = sides["default"], {line["arm"]: line for line in lines}
     loads = [parse_load(text) for text in dict.fromkeys(s.load for s in default.runs[0].samples)]
     say(f"\n## {model} (`{file}`)\n")
     say(
         "| load | backend | n | s, median (least to most) | tokens/s | of default | 99 % |"
-        " TTFT ms | between tokens ms | J |"
+        " TTFT ms | between tokens ms | J | MHz (tenth to ninetieth percentile) | W |"
     )
-    say("|---|---|---|---|---|---|---|---|---|---|")
+    say("|---|---|---|---|---|---|---|---|---|---|---|---|")
     for load in loads:
         found: list[tuple[float, float]] = []
         for arm, side in sides.items():
@@ -71,11 +71,12 @@ def print_model(lines: Sequence[dict[str, Any]], costs: dict[str, Any]) -> None:
             cost = costs.get(load.text, {}).get(arm)
             if cost is not None:
                 found.append((cost, statistics.median(s.wall_s for s in samples)))
-            say(row_of(load, arm, samples, default, side, cost))
+            gauged = gauge_text(by_arm[arm], load)
+            say(f"{row_of(load, arm, samples, default, side, cost)} {gauged} |")
         if len(found) > 2:
             say(
                 f"| {load.text} | rank correlation of J and s | {rank_correlation(found):.2f} |"
-                + " |" * 7
+                + " |" * 9
             )
     say("\n| backend | start s | KV tokens | peak GiB | drift: mean, most | same likeliest token |")
     say("|---|---|---|---|---|---|")
@@ -100,6 +101,19 @@ def row_of(
         f"| {load.text} | {arm} | {len(walls)} | {spread} | {rates:.0f} | {ratio} | {bound}"
         f" | {ttft:.0f} | {tbt:.2f} | {told} |"
     )
+
+
+def gauge_text(line: dict[str, Any], load: Load) -> str:
+    """Of a line's repeats of a load; empty where nobody looked."""
+    pairs = zip(line["samples"], line.get("gauges", []), strict=False)
+    found = [gauge for sample, gauge in pairs if sample["load"] == load.text and gauge is not None]
+    if not found:
+        return " | "
+    mhz, low, high, power_w = (
+        statistics.median(gauge[what] for gauge in found)
+        for what in ("clock_mhz", "clock_low_mhz", "clock_high_mhz", "power_w")
+    )
+    return f"{mhz:.0f} ({low:.0f} to {high:.0f}) | {power_w:.0f}"
 
 
 def start_of(arm: str, side: Side, default: Side) -> str:

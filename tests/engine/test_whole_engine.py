@@ -26,30 +26,18 @@ __all__ = ["desk", "model"]
 pytestmark = pytest.mark.engine
 
 ARGUMENTS = {"max_model_len": 256, "kv_cache_memory_bytes": 1 << 26, "enforce_eager": True}
-WRITER = """
-import sys
-from pathlib import Path
-from planting import Planted, plant
-from autotune.keys import Question
-from autotune.models import ModelRequest, load_model
-from kernels_bench.devices import find_device
-
-found = find_device("cpu")
-while True:
-    for tp in (1, 2):
-        for profile in ("chat", "code", "balanced"):
-            model = load_model(ModelRequest("llama-3.1-8b", tensor_parallel=tp))
-            question = Question(model, "vllm", profile)
-            plant(Path(sys.argv[1]), question, found, Planted("swift:plain", "vllm_cpu:plain"))
-"""
+WRITER = Path(__file__).parents[1] / "writer.py"
 
 
 @contextmanager
 def writer(desk: Desk) -> Iterator[None]:
     """Another process that writes decisions into the same file, one after the other."""
     path = os.pathsep.join((str(desk.plugins), str(Path(__file__).parents[1])))
+    words = [str(WRITER), str(desk.cache), "llama-3.1-8b", "swift:plain", DEFAULT, "cpu"]
     process = subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(desk.cache)], env={**os.environ, "PYTHONPATH": path}
+        [sys.executable, *words],
+        stdout=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": path},
     )
     try:
         yield

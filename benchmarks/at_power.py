@@ -1,0 +1,147 @@
+"""What attention costs at the clocks that an engine's matrix products leave it.
+
+python benchmarks/at_power.py MODEL WORKLOAD... [--heat-s 0.3] > at-power.md
+
+MODEL is what `autotune --model` takes. Whoever vLLM can load, each kind of layer; a block as the
+race reads it, in microseconds a call, and the clock and the power right behind it:
+
+- alone: blocks of that candidate, one after the other;
+- behind decodes, behind prompts: each block follows `--heat-s` seconds of matrix products of 256
+  and of 8192 tokens with weights of 205 MB, without a pause.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import torch
+from race_methods import make_tasks
+
+from autotune.wishes import Wishes
+from kernels_bench.arena import Admitted, Arena
+from kernels_bench.batch import make_contents
+from kernels_bench.clock import Timer
+from kernels_bench.devices.cuda_attributes import ask_cuda
+from kernels_bench.devices.nvidia import visible_units
+from kernels_bench.devices.nvml import load_nvml
+from kernels_bench.gate import make_truth
+from kernels_bench.messages import Task
+from kernels_bench.workbench import Workbench, set_up
+
+ROUNDS = 7
+WEIGHTS = (3584, 28672)
+"""Of Gemma-2-9B's gate and up projections in bfloat16: four times an H100's cache."""
+HEATS = {"decodes": 256, "prompts": 8192}
+"""Tokens of a product."""
+_ROUND_CALLS = 20
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One candidate under one heat."""
+
+    block_us: float
+    clock_mhz: float
+    power_w: float
+
+    def __str__(self) -> str:
+        return f"{self.block_us:.1f} | {self.clock_mhz:.0f} | {self.power_w:.0f}"
+
+
+class Heat:
+    """Matrix products that are enqueued for about so long."""
+
+    def __init__(self, tokens: int, seconds: float, device: torch.device) -> None:
+        self._weights = torch.randn(WEIGHTS, dtype=torch.bfloat16, device=device)
+        self._tokens = torch.randn((tokens, WEIGHTS[0]), dtype=torch.bfloat16, device=device)
+        self._result = self._tokens @ self._weights
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        self._run(_ROUND_CALLS)
+        end.record()
+        torch.cuda.synchronize()
+        self._calls = int(seconds * 1e3 / start.elapsed_time(end) * _ROUND_CALLS)
+
+    def __call__(self) -> None:
+        self._run(self._calls)
+
+    def _run(self, calls: int) -> None:
+        for _ in range(calls):
+            torch.mm(self._tokens, self._weights, out=self._result)
+
+
+class Meter:
+    """The first GPU's clock and power."""
+
+    def __init__(self) -> None:
+        self._nvml: Any = load_nvml()
+        self._nvml.nvmlInit()
+        self._handle = visible_units(self._nvml, os.environ, ask_cuda).units["cuda:0"].handle
+
+    def read(self) -> tuple[float, float]:
+        nvml, handle = self._nvml, self._handle
+        clock_mhz = nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM)
+        return clock_mhz, nvml.nvmlDeviceGetPowerUsage(handle) / 1e3
+
+
+def main() -> None:
+    asked = argparse.ArgumentParser(description=__doc__)
+    asked.add_argument("model")
+    asked.add_argument("workload", nargs="+")
+    asked.add_argument("--heat-s", type=float, default=0.3)
+    given = asked.parse_args()
+    columns = [f"{what} {unit}" for what in ("alone", *HEATS) for unit in ("us", "MHz", "W")]
+    say(f"| workload | layer | candidate | {' | '.join(columns)} |")
+    say("|---" * (3 + len(columns)) + "|")
+    bench: Workbench[Any] | None = None
+    heats: list[Callable[[], None]] = []
+    meter = Meter()
+    for task in make_tasks(given.model, given.workload, Wishes("vllm", frozenset())):
+        if bench is None:
+            bench = set_up(task.device, task.torch_device)
+            made = (Heat(tokens, given.heat_s, bench.torch_device) for tokens in HEATS.values())
+            heats = [lambda: None, *made]
+        kind = "full" if task.spec.sliding_window is None else f"window {task.spec.sliding_window}"
+        for label, seen in rows_of(task, bench, heats, meter):
+            told = " | ".join(map(str, seen))
+            say(f"| {task.workload.text} | {kind} | {label} | {told} |")
+
+
+def rows_of(
+    task: Task, bench: Workbench[Any], heats: list[Callable[[], None]], meter: Meter
+) -> Iterator[tuple[str, list[Seen]]]:
+    """Those who are right."""
+    contents = make_contents(task.spec, task.workload, bench.torch_device)
+    arena = Arena(task, contents, make_truth(task.spec, contents))
+    for entrant in task.entrants:
+        found = arena.admit(entrant, bench.clock)
+        if not isinstance(found, Admitted):
+            sys.stderr.write(f"{entrant.label}: {found}\n")
+            continue
+        timer = bench.clock.ready(found.contestant, found.probe, task.rules)
+        yield entrant.label, [behind(heat, timer, bench, meter) for heat in heats]
+
+
+def behind(heat: Callable[[], None], timer: Timer, bench: Workbench[Any], meter: Meter) -> Seen:
+    """Medians of the rounds."""
+    laps = []
+    for _ in range(ROUNDS):
+        heat()
+        device_us = bench.clock.round([timer], [0], lambda _: None)[0].device_us
+        laps.append((device_us, *meter.read()))
+    return Seen(*(median(column) for column in zip(*laps, strict=True)))
+
+
+def say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
