@@ -23,6 +23,8 @@ class Criteria:
     """Nobody is taken who costs this many times the default's on a weighty workload."""
     weighty: float = 0.02
     """Share of all weight from which on a workload is weighty."""
+    unmeasured: float = 0.5
+    """Share of a profile's weight that nothing measured may stand for, or the default stays."""
     plan_share: float = 1.0
     """Of a plan's time, what a step waits for: 0 for an engine that plans while the last step runs,
     which only one can whose plans do not wait for the device."""

@@ -87,6 +87,7 @@ class Findings:
             weights=self.job.profile.weigh(points),
             order=with_variants(names, labels),
             engine=engine_named(engine, situation.stack, situation.model),
+            unmeasured=sum(self.job.profile.uncovered(points).values()),
             standing=None if standing is None else standing.winner,
             standing_split=None if split is None else split.seats,
         )

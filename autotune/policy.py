@@ -29,6 +29,8 @@ class Terms:
     order: tuple[str, ...]
     """The default's, best first: names of backends, or "backend:variant"."""
     engine: Engine = ANY
+    unmeasured: float = 0.0
+    """Share of the profile's weight that nothing measured stands for."""
     criteria: Criteria = field(default_factory=Criteria)
     standing: Candidate | None = None
     """Who won the last time; has a say where it is still right and timed on every workload."""
@@ -83,12 +85,12 @@ def decide(evidence: Sequence[Evidence], terms: Terms) -> Verdict | NoVerdict:
     legal = sorted(costs.everywhere, key=lambda who: place_in(terms.order, who))
     if not legal:
         return NoVerdict("no candidate was right and timed on every workload measured")
-    scale = Scale(costs, legal[0], terms.weights, terms.criteria)
+    scale = Scale(costs, legal[0], terms.weights, terms.criteria, terms.unmeasured)
     if not scale.is_weighing:
         return NoVerdict("nothing that was measured weighs in the profile")
     ranked = [scale.ranked(who) for who in legal]
     held = next((r for r in ranked if r.candidate == terms.standing), None)
-    picked = _pick(ranked, costs, terms.criteria)
+    picked = _pick(ranked, scale)
     winner = picked if held is None else _succeed(held, ranked, scale)
     others = tuple(sorted((r for r in ranked if r is not winner), key=lambda r: r.score))
     ground = _ground(winner, others, held if winner is not picked else None, scale)
@@ -107,20 +109,23 @@ def decide(evidence: Sequence[Evidence], terms: Terms) -> Verdict | NoVerdict:
     )
 
 
-def _promotable(ranked: Sequence[Ranked], criteria: Criteria) -> list[Ranked]:
+def _promotable(ranked: Sequence[Ranked], scale: Scale) -> list[Ranked]:
+    criteria = scale.criteria
+    if not scale.is_telling:
+        return []
     return [r for r in ranked if r.is_clear_of_default(criteria) and not r.regresses(criteria)]
 
 
-def _pick(ranked: Sequence[Ranked], costs: Costs, criteria: Criteria) -> Ranked:
+def _pick(ranked: Sequence[Ranked], scale: Scale) -> Ranked:
     """`ranked` stands in the default's order, the incumbent first."""
-    return _first_of_the_best(_promotable(ranked, criteria) or ranked[:1], costs, criteria)
+    return _first_of_the_best(_promotable(ranked, scale) or ranked[:1], scale)
 
 
-def _first_of_the_best(ranked: Sequence[Ranked], costs: Costs, criteria: Criteria) -> Ranked:
+def _first_of_the_best(ranked: Sequence[Ranked], scale: Scale) -> Ranked:
     """Of those who tie with the best: whose start costs less, then the default's order."""
     best = min(r.score for r in ranked)
-    tied = [r for r in ranked if r.score <= best * (1 + criteria.tie)]
-    return min(tied, key=lambda r: costs.starts[r.candidate].burden)
+    tied = [r for r in ranked if r.score <= best * (1 + scale.criteria.tie)]
+    return min(tied, key=lambda r: scale.costs.starts[r.candidate].burden)
 
 
 def _succeed(held: Ranked, ranked: Sequence[Ranked], scale: Scale) -> Ranked:
@@ -129,14 +134,14 @@ def _succeed(held: Ranked, ranked: Sequence[Ranked], scale: Scale) -> Ranked:
     """
     criteria = scale.criteria
     if held.score - held.bound > 1 or held.regresses(criteria):
-        return _pick(ranked, scale.costs, criteria)
+        return _pick(ranked, scale)
     better = [
         r
-        for r in _promotable(ranked, criteria)
+        for r in _promotable(ranked, scale)
         if r.score <= held.score * (1 - criteria.replace)
         and r.score + scale.bound(r.candidate, held.candidate) < held.score
     ]
-    return _first_of_the_best(better or [held], scale.costs, criteria)
+    return _first_of_the_best(better or [held], scale)
 
 
 def _ground(winner: Ranked, others: Sequence[Ranked], kept: Ranked | None, scale: Scale) -> Ground:
@@ -147,10 +152,10 @@ def _ground(winner: Ranked, others: Sequence[Ranked], kept: Ranked | None, scale
     if winner is kept:
         return "stored_winner_kept"
     if winner.candidate != scale.incumbent:
-        best = min(r.score for r in (winner, *others) if r in _promotable((r,), criteria))
+        best = min(r.score for r in (winner, *others) if r in _promotable((r,), scale))
         return "margin" if winner.score == best else "tie_broken"
     best_other = others[0]
     if best_other.score >= 1:
         return "default_is_fastest"
     clear = [r for r in others if r.is_clear_of_default(criteria)]
-    return "regression" if clear else "margin_not_met"
+    return "regression" if clear and scale.is_telling else "margin_not_met"

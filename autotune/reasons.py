@@ -73,9 +73,13 @@ def _tie(case: Case) -> str:
 
 def _short(case: Case, extent: str) -> str:
     """The best challenger, and what it lacks."""
-    best = case.others[0]
+    best, scale = case.others[0], case.scale
     less = _compared(best.score, best.bound)
-    needs = f"promotion needs {case.scale.criteria.promotion:.0%} and a clear 99 % bound"
+    if not scale.is_telling:
+        enough = f"{1 - scale.criteria.unmeasured:.0%} is needed"
+        few = f"only {1 - scale.unmeasured:.0%} of the profile's weight was measured, {enough}"
+        return f"{few}; {best.candidate.label} costs {less} there"
+    needs = f"promotion needs {scale.criteria.promotion:.0%} and a clear 99 % bound"
     return f"{best.candidate.label} costs {less} {extent}, {needs}"
 
 

@@ -102,7 +102,8 @@ class Case:
         legal = sorted(costs.everywhere, key=lambda who: place_in(self.terms.order, who))
         if not legal:
             return None
-        scale = Scale(costs, legal[0], self.terms.weights, self.terms.criteria)
+        terms = self.terms
+        scale = Scale(costs, legal[0], terms.weights, terms.criteria, terms.unmeasured)
         return scale if scale.is_weighing else None
 
 
@@ -147,15 +148,17 @@ def case_of(record: Record, rules: Rules) -> Case:
     points = tuple(point for point in every if point.workload.text in seen)
     standing = rules.standing
     split = None if standing is None else standing.split
+    uncovered = rules.profile.uncovered(points)
     terms = Terms(
         weights=rules.profile.weigh(points),
         order=_order(record, rules.engine),
         engine=engine_named(rules.engine, record.stack, record.model),
+        unmeasured=sum(uncovered.values()),
         criteria=rules.criteria,
         standing=None if standing is None else standing.winner,
         standing_split=None if split is None else split.seats,
     )
-    return Case(evidence, terms, rules.profile.uncovered(points))
+    return Case(evidence, terms, uncovered)
 
 
 def redecide(record: Record, rules: Rules) -> Decision | NoVerdict:

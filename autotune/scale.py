@@ -24,6 +24,8 @@ class Scale:
     incumbent: Candidate
     weights: Mapping[str, float]
     criteria: Criteria
+    unmeasured: float = 0.0
+    """Share of the profile's weight that nothing of this stands for."""
 
     @cached_property
     def base(self) -> Step:
@@ -42,6 +44,11 @@ class Scale:
     def is_weighing(self) -> bool:
         """Whether anything that was measured weighs; where nothing does, all scores are 0."""
         return any(self.shares.values())
+
+    @property
+    def is_telling(self) -> bool:
+        """Whether enough of the profile was measured to leave the default for."""
+        return self.unmeasured <= self.criteria.unmeasured
 
     def ranked(self, candidate: Candidate) -> Ranked:
         """One candidate for everything."""

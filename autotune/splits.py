@@ -78,10 +78,12 @@ def best_split(
     beats it as a challenger beats a stored winner.
     """
     parts = parts_of(engine, scale.costs.cells)
+    held = _held(scale, parts, standing, single)
+    if not scale.is_telling:
+        return held
     splits = [_split(scale, each, single) for each in _assignments(scale, parts, order, single)]
     splits = [each for each in splits if not _regresses(each, scale)]
     best = min(splits, key=lambda each: each.score, default=None)
-    held = _held(scale, parts, standing, single)
     if held is not None and (best is None or not _replaces(best, held, scale)):
         return held
     criteria = scale.criteria

@@ -586,6 +586,26 @@ def test_a_verdict_says_what_decided(times: Mapping[Candidate, float], ground: s
     assert verdict_of(on("a", times)).ground == ground
 
 
+@pytest.mark.parametrize(("unmeasured", "winner"), [(0.5, FLEX), (0.6, SDPA)])
+def test_the_default_is_left_for_nobody_where_most_of_the_profile_was_not_measured(
+    unmeasured: float, winner: Candidate
+) -> None:
+    """An H200's stored decodes of 256 requests decided for one request, by a prompt's 5 %."""
+    found = decide(on("a", {SDPA: 100, FLEX: 50}), Terms({"a": 1.0}, ORDER, unmeasured=unmeasured))
+    assert isinstance(found, Verdict)
+    assert found.winner.candidate == winner
+    if winner == SDPA:
+        assert found.ground == "margin_not_met"
+        assert "only 40% of the profile's weight was measured, 50% is needed" in found.why
+
+
+def test_a_stored_winner_stays_where_most_of_the_profile_was_not_measured() -> None:
+    terms = Terms({"a": 1.0}, ORDER, unmeasured=0.9, standing=FLEX)
+    found = decide(on("a", {SDPA: 100, FLEX: 50, ALPHA: 40}), terms)
+    assert isinstance(found, Verdict)
+    assert found.winner.candidate == FLEX
+
+
 def test_a_stored_winner_that_is_kept_says_so() -> None:
     assert verdict_of(on("a", {SDPA: 100, FLEX: 80, ALPHA: 79}), standing=FLEX).ground != "margin"
     kept = verdict_of(on("a", {SDPA: 100, FLEX: 80, ALPHA: 78.5}), standing=FLEX)

@@ -181,6 +181,17 @@ def test_a_stored_split_stays_until_another_is_clearly_better() -> None:
     assert kept.split is not None
 
 
+def test_no_split_is_taken_where_most_of_the_profile_was_not_measured() -> None:
+    terms = Terms({DECODE: 1.0, PREFILL: 1.0}, ORDER, unmeasured=0.6)
+    found = decide(TWO_SIDES, terms)
+    assert isinstance(found, Verdict)
+    assert found.split is None
+    stored = {"full": {"decode": TRITON, "prefill": FLASH}}
+    kept = decide(TWO_SIDES, replace(terms, standing_split=stored))
+    assert isinstance(kept, Verdict)
+    assert kept.split is not None
+
+
 def test_a_stored_split_that_is_not_legal_any_more_has_no_say() -> None:
     stored = {"full": {"decode": SPLIT, "prefill": FLASH}}
     found = decide(TWO_SIDES, Terms({DECODE: 1.0, PREFILL: 1.0}, ORDER, standing_split=stored))
