@@ -40,5 +40,6 @@ def estimate_s(device: Device, steps: Sequence[Step]) -> float:
 def _step_s(device: Device, step: Step) -> float:
     rates, rules = _CPU if device.kind == "cpu" else _GPU, rules_for(device)
     call_s = floor_us(step.spec, step.workload.requests(SEED), rates.peaks) / 1e6
-    race_s = rules.min_rounds * rules.block_us / 1e6 + rates.calls * call_s
-    return rates.per_step_s + len(step.answers) * (rates.per_candidate_s + race_s)
+    race_s = rules.min_rounds * (1 + rules.heat) * rules.block_us / 1e6 + rates.calls * call_s
+    warming_s = rules.warm_seconds if rules.heat else 0.0
+    return rates.per_step_s + warming_s + len(step.answers) * (rates.per_candidate_s + race_s)

@@ -86,13 +86,16 @@ class Bout:
         heat = self._heat(timers)
         health = verdict(heat.readings, heat.voided_rounds, self._bench.neighbours)
         noise = heat.results[0].noise
+        # First readings are of a faster clock than the race's.
+        slower = heat.results[0].run_us / self._admitted[racing[0]].probe.run_us
         for index in order:
             if index in timers:
                 result = heat.results[racing.index(index)]
                 wrong = self._arena.recheck(self._task.entrants[index], timers[index].rerun)
             else:  # too far behind to be worth a race: the one reading is its time
                 probe = self._admitted[index].probe
-                result = Result(probe.run_us, probe.call_us, noise, samples=1, rounds_us=())
+                run_us = probe.run_us * slower
+                result = Result(run_us, probe.call_us, noise, samples=1, rounds_us=())
                 wrong = None
             self._out[index] = wrong or self._timed(index, result, health)
         self._admitted.clear()
@@ -125,7 +128,7 @@ class Bout:
             return self._bench.clock.round(ready, order, partial(self._announce, indices))
 
         try:
-            if not self._bench.is_warm:
+            if rules.heat or not self._bench.is_warm:
                 warm_up(run_round, len(ready), rules)
                 self._bench.is_warm = True
             return race(run_round, plans_us, rules, self._bench.watch, random.Random(SEED))

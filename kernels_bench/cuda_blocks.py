@@ -89,12 +89,12 @@ def captured_block(contestant: Contestant, calls: int) -> Block:
 
     with at_maxima(contestant.batches):
         contestant.plan()
-        graph = _capture(calls_of_a_block)
+        graph = capture(calls_of_a_block)
     contestant.plan()
     return Block(graph.replay)
 
 
-def _capture(act: Callable[[], object]) -> torch.cuda.CUDAGraph:
+def capture(act: Callable[[], object]) -> torch.cuda.CUDAGraph:
     """As `torch.cuda.graph` does, but for its collection of garbage and its return of the cache:
     those cost more than the capture, and a full grid holds hundreds.
     """
@@ -182,7 +182,7 @@ def measure_overheads() -> Overheads:
         return Block(partial(_repeat, lambda: tiny.add_(1), calls), delay_us=20.0 * calls + 50.0)
 
     def captured(calls: int) -> Block:
-        return Block(_capture(lambda: _repeat(lambda: tiny.add_(1), calls)).replay)
+        return Block(capture(lambda: _repeat(lambda: tiny.add_(1), calls)).replay)
 
     def fixed_us(make: Callable[[int], Block]) -> float:
         one, many = (

@@ -1,7 +1,8 @@
 """The clock for a GPU: blocks back to back between events, one synchronisation a round.
 
 A block is a CUDA graph of several calls where an engine would capture the phase, and otherwise the
-same calls from the host behind a delay. They walk through the page sets, and so find a cold cache.
+same calls from the host. They walk through the page sets behind matrix products, and so find a cold
+cache and the clock that a model's other layers leave.
 ROCm's torch answers to the same names.
 """
 
@@ -27,16 +28,13 @@ from kernels_bench.cuda_blocks import (
     read,
 )
 from kernels_bench.cuda_waits import check_finished, waits_for_the_device
+from kernels_bench.heat import Heat
 from kernels_bench.host_clock import HOST_SAMPLES
 from kernels_bench.rules import Rules
 
-_SCRUBBED_CACHES = 3
-"""Reading three times the last-level cache leaves nothing of what was there."""
 _LONG_US = 500.0
 """A first reading as long as this is believed: about 15 us are late after a synchronisation."""
 _PROBES = 3
-_UNOPENED_US = 5_000.0
-"""What is late after a synchronisation is 0.3 % of this."""
 _FIRST_DELAY_US = 300.0
 """Longer than most calls take the host: 100 to 300 us for one Triton kernel."""
 
@@ -48,8 +46,8 @@ class CudaTimer:
     contestant: Contestant
     block: Block
     calls: int
-    is_long: bool
-    """Its block is long enough for what is late after a synchronisation not to show."""
+    heat_us: float
+    """Matrix products before the block, for at least so long."""
     is_apart: bool
     """Nothing else may be under way with its block."""
 
@@ -65,10 +63,7 @@ class CudaClock:
     """Times on the current device of this process."""
 
     def __init__(self, last_level_cache_bytes: int) -> None:
-        import torch
-
-        scrubbed = _SCRUBBED_CACHES * last_level_cache_bytes
-        self._scrub = torch.zeros(scrubbed // 4, device="cuda").sum
+        self._heat = Heat(last_level_cache_bytes)
         self._overheads = measure_overheads()
         self._turns = count()
 
@@ -102,29 +97,28 @@ class CudaClock:
             contestant.plan()
             block = eager_block(contestant, calls, probe.call_us or 0.0, self._turns)
         check_finished(block)  # this also uploads a graph, as its first replay does
-        is_long = probe.run_us * calls > _UNOPENED_US
-        return CudaTimer(contestant, block, calls, is_long, rules.apart)
+        # What is enqueued call by call is handed over while the products run.
+        heat_us = max(rules.heat * probe.run_us * calls, block.delay_us)
+        return CudaTimer(contestant, block, calls, heat_us, rules.apart)
 
     def round(
         self, timers: Sequence[CudaTimer], order: Sequence[int], on_turn: OnTurn
     ) -> dict[int, Lap]:
-        """All blocks behind one that is thrown away, unless they are long: the first after a
-        synchronisation is late.
+        """Each block behind products of as many tokens, which also take what is late after a
+        synchronisation.
         """
         import torch
 
         is_apart = timers[order[0]].is_apart
         on_turn(None)  # a fault shows at the synchronisation, and nobody can say whose it was
-        if not is_apart and not timers[order[0]].is_long:
-            timers[order[-1]].block.enqueue()
         marks: dict[int, Marks] = {}
         for index in order:
-            if not timers[index].contestant.is_cold:
-                self._scrub()
+            timer = timers[index]
             if is_apart:
                 on_turn(index)
             try:
-                marks[index] = mark(timers[index].block)
+                self._heat.enqueue(len(timer.contestant.batches[0].query), timer.heat_us)
+                marks[index] = mark(replace(timer.block, delay_us=0.0))
                 if is_apart:
                     torch.cuda.synchronize()
             except Exception as error:  # a candidate's code: whatever it raises is its outcome

@@ -4,6 +4,6 @@ means, or the inputs behind it, change.
 
 from __future__ import annotations
 
-METHOD = 3
+METHOD = 4
 SEED = 20_261_122
 """Draws lengths, values and page orders; part of the method."""

@@ -40,6 +40,10 @@ class Rules:
     """Wait for the device after every block: slower and noisier, but a fault shows whose it is."""
     warm_seconds: float = 0.15
     max_warm_seconds: float = 0.5
+    heat: float = 0.0
+    """Matrix products before each block, for so many times what that takes: attention is 6 to 33 %
+    of the device's time in the engines that we traced. Each race is warmed up for by them.
+    """
 
     def rounds_at(self, noise: float) -> int:
         """How many at most, at this relative spread of one contestant's times."""
@@ -57,7 +61,7 @@ CPU_RULES = Rules()
 # said (one H100, 10 workloads, 4 repeats).
 # Blocks of 1 ms: a replay costs about 15 us whatever it holds, 1.5 % even before it is subtracted
 # (one H100, driver 580).
-GPU_RULES = Rules(block_us=1_000.0, max_calls=48, seconds=1.0, hopeless=1.5)
+GPU_RULES = Rules(block_us=1_000.0, max_calls=48, seconds=1.0, hopeless=1.5, heat=3.0)
 
 
 def rules_for(device: Device) -> Rules:
