@@ -5,7 +5,8 @@ python benchmarks/at_power.py MODEL WORKLOAD... [--heat-s 0.3] > at-power.md
 MODEL is what `autotune --model` takes. Whoever vLLM can load, each kind of layer; a block as the
 race reads it, in microseconds a call, and the clock and the power right behind it:
 
-- alone: blocks of that candidate, one after the other;
+- alone: blocks of that candidate, one after the other (the clock follows a second later: only the
+  first row's is that of a device which did nothing before);
 - behind decodes, behind prompts: each block follows `--heat-s` seconds of matrix products of 256
   and of 8192 tokens with weights of 205 MB, without a pause.
 """
@@ -16,7 +17,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
@@ -100,13 +101,12 @@ def main() -> None:
     say(f"| workload | layer | candidate | {' | '.join(columns)} |")
     say("|---" * (3 + len(columns)) + "|")
     bench: Workbench[Any] | None = None
-    heats: list[Callable[[], None]] = []
+    heats: list[Heat] = []
     meter = Meter()
     for task in make_tasks(given.model, given.workload, Wishes("vllm", frozenset())):
         if bench is None:
             bench = set_up(task.device, task.torch_device)
-            made = (Heat(tokens, given.heat_s, bench.torch_device) for tokens in HEATS.values())
-            heats = [lambda: None, *made]
+            heats = [Heat(tokens, given.heat_s, bench.torch_device) for tokens in HEATS.values()]
         kind = "full" if task.spec.sliding_window is None else f"window {task.spec.sliding_window}"
         for label, seen in rows_of(task, bench, heats, meter):
             told = " | ".join(map(str, seen))
@@ -114,7 +114,7 @@ def main() -> None:
 
 
 def rows_of(
-    task: Task, bench: Workbench[Any], heats: list[Callable[[], None]], meter: Meter
+    task: Task, bench: Workbench[Any], heats: list[Heat], meter: Meter
 ) -> Iterator[tuple[str, list[Seen]]]:
     """Those who are right."""
     contents = make_contents(task.spec, task.workload, bench.torch_device)
@@ -124,15 +124,17 @@ def rows_of(
         if not isinstance(found, Admitted):
             sys.stderr.write(f"{entrant.label}: {found}\n")
             continue
-        timer = bench.clock.ready(found.contestant, found.probe, task.rules)
-        yield entrant.label, [behind(heat, timer, bench, meter) for heat in heats]
+        rules = replace(task.rules, heat=0.0)
+        timer: Any = bench.clock.ready(found.contestant, found.probe, rules)
+        befores = (timer.block.enqueue, *heats)
+        yield entrant.label, [behind(before, timer, bench, meter) for before in befores]
 
 
-def behind(heat: Callable[[], None], timer: Timer, bench: Workbench[Any], meter: Meter) -> Seen:
+def behind(before: Callable[[], object], timer: Timer, bench: Workbench[Any], meter: Meter) -> Seen:
     """Medians of the rounds."""
     laps = []
     for _ in range(ROUNDS):
-        heat()
+        before()
         device_us = bench.clock.round([timer], [0], lambda _: None)[0].device_us
         laps.append((device_us, *meter.read()))
     return Seen(*(median(column) for column in zip(*laps, strict=True)))
