@@ -14,7 +14,6 @@ race reads it, in microseconds a call, and the clock and the power right behind 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -22,15 +21,13 @@ from statistics import median
 from typing import Any
 
 import torch
+from engine_gauges import Meter
 from race_methods import make_tasks
 
 from autotune.wishes import Wishes
 from kernels_bench.arena import Admitted, Arena
 from kernels_bench.batch import make_contents
 from kernels_bench.clock import Timer
-from kernels_bench.devices.cuda_attributes import ask_cuda
-from kernels_bench.devices.nvidia import visible_units
-from kernels_bench.devices.nvml import load_nvml
 from kernels_bench.gate import make_truth
 from kernels_bench.messages import Task
 from kernels_bench.workbench import Workbench, set_up
@@ -75,20 +72,6 @@ class Heat:
     def _run(self, calls: int) -> None:
         for _ in range(calls):
             torch.mm(self._tokens, self._weights, out=self._result)
-
-
-class Meter:
-    """The first GPU's clock and power."""
-
-    def __init__(self) -> None:
-        self._nvml: Any = load_nvml()
-        self._nvml.nvmlInit()
-        self._handle = visible_units(self._nvml, os.environ, ask_cuda).units["cuda:0"].handle
-
-    def read(self) -> tuple[float, float]:
-        nvml, handle = self._nvml, self._handle
-        clock_mhz = nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM)
-        return clock_mhz, nvml.nvmlDeviceGetPowerUsage(handle) / 1e3
 
 
 def main() -> None:
@@ -136,7 +119,8 @@ def behind(before: Callable[[], object], timer: Timer, bench: Workbench[Any], me
     for _ in range(ROUNDS):
         before()
         device_us = bench.clock.round([timer], [0], lambda _: None)[0].device_us
-        laps.append((device_us, *meter.read()))
+        look = meter.read()
+        laps.append((device_us, look.clock_mhz, look.power_w))
     return Seen(*(median(column) for column in zip(*laps, strict=True)))
 
 

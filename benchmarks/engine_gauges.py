@@ -58,8 +58,27 @@ def gauge_of(looks: list[Look]) -> Gauge | None:
     )
 
 
+class Meter:
+    """ "cuda:0" of this process, which need not have it in use."""
+
+    def __init__(self) -> None:
+        """Raises NVMLError where there is no driver."""
+        self._nvml: Any = load_nvml()
+        self._nvml.nvmlInit()
+        self._handle = visible_units(self._nvml, os.environ, ask_cuda).units["cuda:0"].handle
+
+    def read(self) -> Look:
+        nvml, handle = self._nvml, self._handle
+        return Look(
+            time.monotonic(),
+            nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM),
+            nvml.nvmlDeviceGetPowerUsage(handle) / 1e3,
+            nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU),
+        )
+
+
 class Gauges(threading.Thread):
-    """Looks at "cuda:0" of this process until it is closed; never, where there is no such GPU."""
+    """Looks at the GPU until it is closed; never, where there is no driver: a rehearsal."""
 
     def __init__(self) -> None:
         super().__init__(name="gauges", daemon=True)
@@ -76,19 +95,9 @@ class Gauges(threading.Thread):
         self.join()
 
     def run(self) -> None:
-        nvml: Any = load_nvml()
         try:
-            nvml.nvmlInit()
-        except nvml.NVMLError:  # no driver: a rehearsal
+            meter = Meter()
+        except load_nvml().NVMLError:
             return
-        unit = visible_units(nvml, os.environ, ask_cuda).units["cuda:0"]
         while not self._closing.wait(_PERIOD_S):
-            self._looks.append(
-                Look(
-                    time.monotonic(),
-                    nvml.nvmlDeviceGetClockInfo(unit.handle, nvml.NVML_CLOCK_SM),
-                    nvml.nvmlDeviceGetPowerUsage(unit.handle) / 1e3,
-                    nvml.nvmlDeviceGetTemperature(unit.handle, nvml.NVML_TEMPERATURE_GPU),
-                )
-            )
-        nvml.nvmlShutdown()
+            self._looks.append(meter.read())

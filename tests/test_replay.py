@@ -16,7 +16,7 @@ from cli_runs import error, run, run_json
 from autotune._store import StoredDecision, list_decisions
 from autotune.criteria import Criteria
 from autotune.decision import Decision
-from autotune.profiles import BALANCED, find_profile
+from autotune.profiles import BALANCED, Profile, find_profile
 from autotune.records import decision_of
 from autotune.replay import Record, Rules, evidence_of, record_of, redecide
 
@@ -101,6 +101,39 @@ def test_gemma_s_choice_is_what_a_whole_vllm_was_fastest_with(
     path.write_bytes(lzma.decompress(GEMMA_RUN.read_bytes()))
     (stored,) = list_decisions(path)
     assert decided(path, stored, Rules("vllm", find_profile(profile))).winner.label == winner
+
+
+@pytest.mark.parametrize(
+    ("method", "model", "profile", "winner"),
+    [
+        ("4", "gemma-2-9b", "decode-heavy", "flashinfer:vllm"),
+        ("3", "gemma-2-9b", "decode-heavy", "flash_attn:fa3@vllm"),  # 11 % behind in the engine
+        ("4", "gemma-2-9b", "long-context", "flash_attn:fa3@vllm"),
+        ("4", "llama-3.1-8b", "decode-heavy", "vllm_triton:unified"),
+        ("4", "llama-3.1-8b", "chat", "flash_attn:fa3@vllm"),
+        ("4", "llama-3.1-8b", "long-context", "flash_attn:fa3@vllm"),
+        ("4", "qwen3-8b", "decode-heavy", "vllm_triton:unified"),
+    ],
+)
+def test_behind_matrix_products_the_choice_is_what_a_whole_vllm_was_fastest_with(
+    tmp_path: Path, method: str, model: str, profile: str, winner: str
+) -> None:
+    """At the clock that an H200 has under an engine: engine-proof-h200.md."""
+    path = tmp_path / "h200.db"
+    path.write_bytes(lzma.decompress(H100_RUN.with_name(f"h200-method{method}.db.xz").read_bytes()))
+    stored = next(s for s in list_decisions(path) if s.model.name == model)
+    assert decided(path, stored, Rules("vllm", find_profile(profile))).winner.label == winner
+
+
+def test_one_request_is_not_decided_for_by_what_many_cost(tmp_path: Path) -> None:
+    """A quick run for many decodes held a prompt of 512 tokens, 5 % of a single stream's weight."""
+    path = tmp_path / "h200.db"
+    path.write_bytes(lzma.decompress(H100_RUN.with_name("h200-method4.db.xz").read_bytes()))
+    stored = next(s for s in list_decisions(path) if s.model.name == "qwen3-8b")
+    single = Profile("single", {"q1s1k": 95, "q512": 5}, is_own=True)
+    found = decided(path, stored, Rules("vllm", single))
+    assert found.winner.label == "flash_attn:fa3@vllm"
+    assert "only 5% of the profile's weight was measured" in found.why
 
 
 def test_the_order_of_the_rows_does_not_matter(recorded: Path) -> None:
