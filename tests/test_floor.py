@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -114,3 +115,25 @@ def test_peaks_of_this_machine_can_be_measured() -> None:
     peaks = measure_peaks(torch.device("cpu"), torch.bfloat16, 64 << 20, HostClock().best_us)
     assert peaks.bytes_per_s > 1e6
     assert peaks.flops_per_s > 1e6
+
+
+@pytest.mark.parametrize(("bf16_per_s", "peak_per_s"), [(1e9, 8e10), (3e10, 8e10), (2e11, 2e11)])
+def test_a_cpu_that_multiplies_bf16_in_a_loop_is_as_fast_as_it_is_in_fp32(
+    bf16_per_s: float, peak_per_s: float
+) -> None:
+    """torch on a CPU without AVX-512: with the loop's rate for a peak every candidate was wrong."""
+    rows: list[int] = []
+
+    def best_us(call: Callable[[], torch.Tensor]) -> float:
+        made = call()
+        if made.dim() == 0:
+            return 1.0
+        if made.dtype == torch.bfloat16:
+            rows.append(len(made))
+        rate = bf16_per_s if made.dtype == torch.bfloat16 else 8e10
+        return 2e6 * len(made) ** 3 / rate
+
+    peaks = measure_peaks(torch.device("cpu"), torch.bfloat16, 1 << 20, best_us)
+    assert peaks.flops_per_s == pytest.approx(peak_per_s)
+    # A product of 1024 rows takes seconds in a loop.
+    assert (1024 in rows) == (bf16_per_s > 2e10)
