@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _CACHES = 4
 """Weights of so many last-level caches: what lay there before is gone after one product."""
+_LEAST_BYTES = 64 << 20
+"""Of weights, where a cache is small or not known."""
 _INPUTS = 4096
 """Of a layer of an 8B model."""
 _MOST_TOKENS = 1024
@@ -42,7 +44,8 @@ class Heat:
         import torch
 
         dtype = torch.float16
-        outputs = _CACHES * last_level_cache_bytes // (_INPUTS * dtype.itemsize)
+        weight_bytes = max(_LEAST_BYTES, _CACHES * last_level_cache_bytes)
+        outputs = weight_bytes // (_INPUTS * dtype.itemsize)
         # Not zeros, which draw less.
         self._weights = torch.randn((_INPUTS, outputs), dtype=dtype, device="cuda")
         self._tokens = torch.randn((_MOST_TOKENS, _INPUTS), dtype=dtype, device="cuda")
