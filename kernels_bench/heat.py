@@ -2,7 +2,7 @@
 the next: they draw the power that sets the clock, and leave none of the keys in the cache.
 
 On an H200 at its limit of 700 W the multiprocessors run at about 1.5 GHz behind such products and
-at 1.98 GHz without them, which FlashAttention 3 notices more than a kernel that waits for memory:
+at 1.98 GHz without them; FlashAttention 3's decodes take up to 19 % longer, others less or more:
 benchmarks/results/engine-proof-h200.md.
 """
 
