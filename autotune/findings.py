@@ -34,8 +34,8 @@ class Findings:
     def decide_for(self, engine: str) -> tuple[Decision | None, str]:
         """Store what is new; a decision that stands as it was keeps its date."""
         question, device = self.job.question_for(engine), self.job.found.device
-        evidence, points = self._evidence(engine), self._points()
-        verdict = decide(evidence, self._terms(engine, points))
+        evidence, terms = self._evidence(engine), self._terms(engine)
+        verdict = decide(evidence, terms)
         if isinstance(verdict, NoVerdict):
             return None, verdict.why
         origin = records.provenance()
@@ -46,7 +46,7 @@ class Findings:
             power_limit_w=device.power_limit_w,
             measured_at=origin.created_at,
             profile=self.job.profile,
-            uncovered=self.job.profile.uncovered(points),
+            uncovered=terms.uncovered,
         )
         decision = decision_of_verdict(verdict, evidence, setting)
         count = self._count(question, decision)
@@ -77,8 +77,8 @@ class Findings:
         )
         return len(record.current())
 
-    def _terms(self, engine: str, points: tuple[GridPoint, ...]) -> Terms:
-        situation = self.whole.situation
+    def _terms(self, engine: str) -> Terms:
+        situation, points = self.whole.situation, self._points()
         names = default_order(engine, situation.found.device, situation.model.specs)
         labels = (answer.entrant.label for answer in situation.survey.answers)
         standing = self._standing_decision(self.job.question_for(engine))
@@ -87,7 +87,7 @@ class Findings:
             weights=self.job.profile.weigh(points),
             order=with_variants(names, labels),
             engine=engine_named(engine, situation.stack, situation.model),
-            unmeasured=sum(self.job.profile.uncovered(points).values()),
+            uncovered=self.job.profile.uncovered(points),
             standing=None if standing is None else standing.winner,
             standing_split=None if split is None else split.seats,
         )

@@ -29,8 +29,8 @@ class Terms:
     order: tuple[str, ...]
     """The default's, best first: names of backends, or "backend:variant"."""
     engine: Engine = ANY
-    unmeasured: float = 0.0
-    """Share of the profile's weight that nothing measured stands for."""
+    uncovered: Mapping[str, float] = field(default_factory=dict)
+    """Workload -> share of all weight, of those that nothing measured stands for."""
     criteria: Criteria = field(default_factory=Criteria)
     standing: Candidate | None = None
     """Who won the last time; has a say where it is still right and timed on every workload."""
@@ -40,6 +40,11 @@ class Terms:
     def costs_of(self, evidence: Sequence[Evidence]) -> Costs:
         """What everyone costs this engine."""
         return costs_of(evidence, self.criteria.plan_share, self.engine.plans_ahead)
+
+    def scale_of(self, costs: Costs, incumbent: Candidate) -> Scale:
+        """What that weighs."""
+        unmeasured = sum(self.uncovered.values())
+        return Scale(costs, incumbent, self.weights, self.criteria, unmeasured)
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,7 @@ def decide(evidence: Sequence[Evidence], terms: Terms) -> Verdict | NoVerdict:
     legal = sorted(costs.everywhere, key=lambda who: place_in(terms.order, who))
     if not legal:
         return NoVerdict("no candidate was right and timed on every workload measured")
-    scale = Scale(costs, legal[0], terms.weights, terms.criteria, terms.unmeasured)
+    scale = terms.scale_of(costs, legal[0])
     if not scale.is_weighing:
         return NoVerdict("nothing that was measured weighs in the profile")
     ranked = [scale.ranked(who) for who in legal]
@@ -110,9 +115,9 @@ def decide(evidence: Sequence[Evidence], terms: Terms) -> Verdict | NoVerdict:
 
 
 def _promotable(ranked: Sequence[Ranked], scale: Scale) -> list[Ranked]:
-    criteria = scale.criteria
     if not scale.is_telling:
         return []
+    criteria = scale.criteria
     return [r for r in ranked if r.is_clear_of_default(criteria) and not r.regresses(criteria)]
 
 

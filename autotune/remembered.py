@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from autotune.criteria import Criteria
 from autotune.decision import (
     Choice,
     Decision,
@@ -181,7 +182,7 @@ def _unmeasured(decision: Decision) -> str:
     """Told where more than half of the weight was guessed; empty elsewhere."""
     uncovered = {} if decision.assessment is None else decision.assessment.uncovered
     share = sum(uncovered.values())
-    if share <= 0.5:
+    if share <= Criteria.unmeasured:
         return ""
     return (
         f"{share:.0%} of the profile's weight is not measured; autotune warm with it measures that"

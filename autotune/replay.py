@@ -91,7 +91,6 @@ class Case:
 
     evidence: tuple[Evidence, ...]
     terms: Terms
-    uncovered: Mapping[str, float]
 
     @property
     def scale(self) -> Scale | None:
@@ -102,8 +101,7 @@ class Case:
         legal = sorted(costs.everywhere, key=lambda who: place_in(self.terms.order, who))
         if not legal:
             return None
-        terms = self.terms
-        scale = Scale(costs, legal[0], terms.weights, terms.criteria, terms.unmeasured)
+        scale = self.terms.scale_of(costs, legal[0])
         return scale if scale.is_weighing else None
 
 
@@ -148,17 +146,16 @@ def case_of(record: Record, rules: Rules) -> Case:
     points = tuple(point for point in every if point.workload.text in seen)
     standing = rules.standing
     split = None if standing is None else standing.split
-    uncovered = rules.profile.uncovered(points)
     terms = Terms(
         weights=rules.profile.weigh(points),
         order=_order(record, rules.engine),
         engine=engine_named(rules.engine, record.stack, record.model),
-        unmeasured=sum(uncovered.values()),
+        uncovered=rules.profile.uncovered(points),
         criteria=rules.criteria,
         standing=None if standing is None else standing.winner,
         standing_split=None if split is None else split.seats,
     )
-    return Case(evidence, terms, uncovered)
+    return Case(evidence, terms)
 
 
 def redecide(record: Record, rules: Rules) -> Decision | NoVerdict:
@@ -173,7 +170,7 @@ def redecide(record: Record, rules: Rules) -> Decision | NoVerdict:
         power_limit_w=record.device.power_limit_w,
         measured_at=record.measured_at,
         profile=rules.profile,
-        uncovered=case.uncovered,
+        uncovered=case.terms.uncovered,
     )
     return decision_of_verdict(verdict, case.evidence, setting)
 

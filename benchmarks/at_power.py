@@ -21,6 +21,7 @@ from statistics import median
 from typing import Any
 
 import torch
+from beside_weights import ROUNDS, WEIGHTS, kind_of, say
 from engine_gauges import Meter
 from race_methods import make_tasks
 
@@ -32,9 +33,6 @@ from kernels_bench.gate import make_truth
 from kernels_bench.messages import Task
 from kernels_bench.workbench import Workbench, set_up
 
-ROUNDS = 7
-WEIGHTS = (3584, 28672)
-"""Of Gemma-2-9B's gate and up projections in bfloat16: four times an H100's cache."""
 HEATS = {"decodes": 256, "prompts": 8192}
 """Tokens of a product."""
 _ROUND_CALLS = 20
@@ -90,10 +88,9 @@ def main() -> None:
         if bench is None:
             bench = set_up(task.device, task.torch_device)
             heats = [Heat(tokens, given.heat_s, bench.torch_device) for tokens in HEATS.values()]
-        kind = "full" if task.spec.sliding_window is None else f"window {task.spec.sliding_window}"
         for label, seen in rows_of(task, bench, heats, meter):
             told = " | ".join(map(str, seen))
-            say(f"| {task.workload.text} | {kind} | {label} | {told} |")
+            say(f"| {task.workload.text} | {kind_of(task.spec)} | {label} | {told} |")
 
 
 def rows_of(
@@ -122,11 +119,6 @@ def behind(before: Callable[[], object], timer: Timer, bench: Workbench[Any], me
         look = meter.read()
         laps.append((device_us, look.clock_mhz, look.power_w))
     return Seen(*(median(column) for column in zip(*laps, strict=True)))
-
-
-def say(text: str) -> None:
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

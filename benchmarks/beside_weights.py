@@ -38,6 +38,7 @@ from kernels_bench.cuda_blocks import captured_block
 from kernels_bench.gate import make_truth
 from kernels_bench.messages import Task
 from kernels_bench.pool import Pool
+from kernels_bench.spec import AttentionSpec
 from kernels_bench.workbench import Workbench, set_up
 
 ROUNDS = 7
@@ -65,7 +66,7 @@ def main() -> None:
     say("|---" * (3 + len(_COLUMNS)) + "|")
     bench: Workbench[Any] | None = None
     for task in make_tasks(given.model, given.workload, Wishes("vllm", frozenset())):
-        kind = "full" if task.spec.sliding_window is None else f"window {task.spec.sliding_window}"
+        kind = kind_of(task.spec)
         bench = bench or set_up(task.device, task.torch_device)
         for label, times_us in rows_of(task, bench, given.walk):
             told = " | ".join(f"{us:.1f}" for us in times_us)
@@ -146,6 +147,10 @@ def keys_beside_values() -> Iterator[None]:
         yield
     finally:
         batch.make_pool = make_pool
+
+
+def kind_of(spec: AttentionSpec) -> str:
+    return "full" if spec.sliding_window is None else f"window {spec.sliding_window}"
 
 
 def block_us(task: Task, bench: Workbench[Any], admitted: Admitted) -> float:

@@ -179,10 +179,10 @@ def measure_overheads() -> Overheads:
     tiny = torch.zeros(1, device="cuda")
 
     def eager(calls: int) -> Block:
-        return Block(partial(_repeat, lambda: tiny.add_(1), calls), delay_us=20.0 * calls + 50.0)
+        return Block(partial(repeat, lambda: tiny.add_(1), calls), delay_us=20.0 * calls + 50.0)
 
     def captured(calls: int) -> Block:
-        return Block(capture(lambda: _repeat(lambda: tiny.add_(1), calls)).replay)
+        return Block(capture(lambda: repeat(lambda: tiny.add_(1), calls)).replay)
 
     def fixed_us(make: Callable[[int], Block]) -> float:
         one, many = (
@@ -200,6 +200,7 @@ def fixed_part_us(one_us: float, many_us: float, many: int) -> float:
     return max(0.0, one_us - (many_us - one_us) / (many - 1))
 
 
-def _repeat(call: Callable[[], object], times: int) -> None:
+def repeat(call: Callable[[], object], times: int) -> None:
+    """One after the other."""
     for _ in range(times):
         call()

@@ -11,12 +11,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
 
-from kernels_bench.cuda_blocks import capture
-
-if TYPE_CHECKING:
-    import torch
+from kernels_bench.cuda_blocks import Block, capture, elapsed_us, repeat
 
 _CACHES = 4
 """Weights of so many last-level caches: what lay there before is gone after one product."""
@@ -25,7 +22,7 @@ _LEAST_BYTES = 64 << 20
 _INPUTS = 4096
 """Of a layer of an 8B model."""
 _MOST_TOKENS = 1024
-"""From about 300 on a product is bound by arithmetic, and more draw no more power."""
+"""From about 300 on a product is bound by arithmetic (an H100's dense rate over its bandwidth)."""
 _STRETCH_US = 500.0
 
 
@@ -69,32 +66,10 @@ class Heat:
         def product() -> None:
             torch.mm(given, self._weights, out=made)
 
-        product()  # loads the kernel before a capture
-        calls = max(1, math.ceil(_STRETCH_US / _elapsed_us(product)))
-        graph = capture(lambda: _repeat(product, calls))
-        graph.replay()
-        return _Stretch(graph.replay, _elapsed_us(graph.replay))
+        calls = max(1, math.ceil(_STRETCH_US / _at_least_1_us(product)))
+        graph = capture(partial(repeat, product, calls))
+        return _Stretch(graph.replay, _at_least_1_us(graph.replay))
 
 
-def _elapsed_us(act: Callable[[], object]) -> float:
-    """On the device, the host's pace included where it is the slower."""
-    import torch
-
-    start, end = _event(), _event()
-    torch.cuda.synchronize()
-    start.record()
-    act()
-    end.record()
-    torch.cuda.synchronize()
-    return max(1.0, float(start.elapsed_time(end)) * 1e3)
-
-
-def _event() -> torch.cuda.Event:
-    import torch
-
-    return torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-
-
-def _repeat(act: Callable[[], object], times: int) -> None:
-    for _ in range(times):
-        act()
+def _at_least_1_us(act: Callable[[], object]) -> float:
+    return max(1.0, elapsed_us(Block(act)))

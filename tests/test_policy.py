@@ -591,7 +591,8 @@ def test_the_default_is_left_for_nobody_where_most_of_the_profile_was_not_measur
     unmeasured: float, winner: Candidate
 ) -> None:
     """An H200's stored decodes of 256 requests decided for one request, by a prompt's 5 %."""
-    found = decide(on("a", {SDPA: 100, FLEX: 50}), Terms({"a": 1.0}, ORDER, unmeasured=unmeasured))
+    terms = Terms({"a": 1.0}, ORDER, uncovered={"b": unmeasured})
+    found = decide(on("a", {SDPA: 100, FLEX: 50}), terms)
     assert isinstance(found, Verdict)
     assert found.winner.candidate == winner
     if winner == SDPA:
@@ -600,7 +601,7 @@ def test_the_default_is_left_for_nobody_where_most_of_the_profile_was_not_measur
 
 
 def test_a_stored_winner_stays_where_most_of_the_profile_was_not_measured() -> None:
-    terms = Terms({"a": 1.0}, ORDER, unmeasured=0.9, standing=FLEX)
+    terms = Terms({"a": 1.0}, ORDER, uncovered={"b": 0.9}, standing=FLEX)
     found = decide(on("a", {SDPA: 100, FLEX: 50, ALPHA: 40}), terms)
     assert isinstance(found, Verdict)
     assert found.winner.candidate == FLEX

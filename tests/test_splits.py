@@ -182,7 +182,7 @@ def test_a_stored_split_stays_until_another_is_clearly_better() -> None:
 
 
 def test_no_split_is_taken_where_most_of_the_profile_was_not_measured() -> None:
-    terms = Terms({DECODE: 1.0, PREFILL: 1.0}, ORDER, unmeasured=0.6)
+    terms = Terms({DECODE: 1.0, PREFILL: 1.0}, ORDER, uncovered={"8q1s1k": 0.6})
     found = decide(TWO_SIDES, terms)
     assert isinstance(found, Verdict)
     assert found.split is None
