@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 
 DeviceKind: TypeAlias = Literal["cuda", "rocm", "cpu"]
 Layout: TypeAlias = Literal["NHD", "HND"]
+AttentionType: TypeAlias = Literal["decoder", "encoder_only", "cross"]
 FailureKind: TypeAlias = Literal["crash", "hang", "memory", "exception", "compile"]
 
 Stack: TypeAlias = Mapping[str, str]
@@ -93,6 +94,11 @@ class AttentionSpec:
     has_mixed_windows: bool = False
     """Other layers of the model have another window, or none: vLLM's FlashAttention 3 then goes
     without the schedule that it makes ahead for all layers at once."""
+    attention_type: AttentionType = "decoder"
+    """What queries attend to: their own past, their own text, or another one. Both of the others
+    are not causal; an encoder keeps no cache, so that it only ever prefills."""
+    batch_invariant: bool = False
+    """The user wants a request's result to the bit, whatever else is in the batch."""
 
     @property
     def value_dim(self) -> int:

@@ -7,9 +7,21 @@ from typing import Literal, TypeAlias
 from kernels_bench.spec import AttentionSpec, Device, Reason, Stack
 
 Feature: TypeAlias = Literal[
-    "sinks", "alibi", "chunk", "softcap", "mla", "quantized_kv", "value_dim"
+    "sinks",
+    "alibi",
+    "chunk",
+    "softcap",
+    "window",
+    "mla",
+    "quantized_kv",
+    "e5m2_kv",
+    "value_dim",
+    "non_causal",
+    "encoder_only",
+    "cross",
+    "batch_invariance",
 ]
-"""What a layer may ask of a kernel beyond plain causal attention."""
+"""What a layer, or its user, may ask of a kernel beyond plain causal attention."""
 
 
 def lacks(spec: AttentionSpec, *features: Feature) -> list[Reason]:
@@ -29,14 +41,27 @@ def _lack(spec: AttentionSpec, feature: Feature) -> Reason | None:
         case "softcap" if spec.logit_softcap is not None:
             text = f"logit_softcap {spec.logit_softcap:g}: the kernel cannot cap logits"
             return Reason("logit_softcap", text)
+        case "window" if spec.sliding_window is not None:
+            text = f"sliding_window {spec.sliding_window}: the kernel has no window"
+            return Reason("sliding_window", text)
         case "mla" if spec.mla is not None:
             return Reason("mla", "mla: latent attention needs kernels of its own")
         case "quantized_kv" if spec.kv_dtype not in (None, spec.dtype):
             text = f"kv_dtype {spec.kv_dtype}: query, key and value must share {spec.dtype}"
             return Reason("kv_dtype", text)
+        case "e5m2_kv" if spec.kv_dtype == "fp8_e5m2":
+            return Reason("kv_dtype", "kv_dtype fp8_e5m2: of fp8 it takes fp8_e4m3 alone")
         case "value_dim" if spec.value_dim != spec.head_dim:
             text = f"head_dim_v {spec.value_dim}: must equal head_dim {spec.head_dim}"
             return Reason("head_dim_v", text)
+        case "non_causal" if not spec.causal:
+            return Reason("causal", "causal false: the kernel hides every later token")
+        case "encoder_only" | "cross" if spec.attention_type == feature:
+            text = f"attention_type {feature}: it serves decoders"
+            return Reason("attention_type", text)
+        case "batch_invariance" if spec.batch_invariant:
+            text = "batch_invariant: it divides the work by what else is in the batch"
+            return Reason("batch_invariant", text)
         case _:
             return None
 

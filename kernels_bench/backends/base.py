@@ -21,7 +21,7 @@ class PagedBatch(Protocol):
     query: Tensor
     """[T, Hq, D]"""
     key_cache: Tensor
-    """As `pages` says."""
+    """As `pages` says. Full before `prepare`, and never written after it."""
     value_cache: Tensor
     block_table: Tensor
     """int32 [B, max_pages], shuffled; padding points at a page that must not matter."""
