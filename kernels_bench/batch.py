@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+QUERY_SCALE = 2.0**-5
+"""What an fp8 query is multiplied by: a power of two, so that the model's dtype holds every such
+query to the bit. The largest, 14, lies above all that is drawn."""
 _DRAWN_AT_ONCE = 1 << 26
 """Numbers, so that a long context costs no second copy in fp32: 256 MiB."""
 
@@ -32,7 +35,8 @@ class Contents:
 
     requests: tuple[Request, ...]
     query: Tensor
-    """[T, Hq, D]"""
+    """[T, Hq, D]; beside an fp8 cache each number is one that an fp8 query can hold, since engines
+    quantise it there for some kernels and leave it for others."""
     keys: tuple[Tensor, ...]
     """A request: [total, Hkv, D], in the dtype of the KV cache."""
     values: tuple[Tensor, ...]
@@ -93,9 +97,10 @@ def draw_contents(
     tokens = sum(request.new_tokens for request in requests)
     tokens_and_heads = (sum(lengths), spec.num_kv_heads)
     scale, kv_dtype = _kv_storage(spec)
+    query = draw(getattr(torch, spec.dtype), 1.0, tokens, spec.num_q_heads, spec.head_dim)
     return Contents(
         requests,
-        draw(getattr(torch, spec.dtype), 1.0, tokens, spec.num_q_heads, spec.head_dim),
+        quantisable(spec, query),
         torch.split(draw(kv_dtype, scale, *tokens_and_heads, spec.head_dim), lengths),
         torch.split(draw(kv_dtype, scale, *tokens_and_heads, spec.value_dim), lengths),
         scale,
@@ -106,6 +111,15 @@ def draw_contents(
         ),
         alibi_slopes=_alibi_slopes(spec, device) if spec.has_alibi else None,
     )
+
+
+def quantisable(spec: AttentionSpec, query: Tensor) -> Tensor:
+    """Rounded to what an fp8 query holds, where the cache is fp8; in its own dtype."""
+    import torch
+
+    if spec.kv_dtype is None:
+        return query
+    return (query / QUERY_SCALE).to(torch.float8_e4m3fn).to(query.dtype) * QUERY_SCALE
 
 
 def make_batches(
@@ -173,7 +187,8 @@ def bind(
 
     device = contents.query.device
     lens, starts = lens_and_starts(contents.requests)
-    scale = None if spec.kv_dtype is None else torch.tensor(contents.kv_scale, device=device)
+    is_fp8 = spec.kv_dtype is not None
+    scale = torch.tensor(contents.kv_scale, device=device) if is_fp8 else None
     return Batch(
         query=contents.query,
         key_cache=pool.key_cache,
@@ -188,7 +203,7 @@ def bind(
         max_seq_len=max(request.total_tokens for request in contents.requests),
         pages=pool.pages,
         softmax_scale=spec.scale,
-        q_scale=None,
+        q_scale=torch.tensor(QUERY_SCALE, device=device) if is_fp8 else None,
         k_scale=scale,
         v_scale=scale,
         sinks=contents.sinks,

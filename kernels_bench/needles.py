@@ -10,6 +10,7 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from kernels_bench.batch import quantisable
 from kernels_bench.spec import AttentionSpec
 from kernels_bench.workload import Request
 
@@ -69,7 +70,7 @@ def with_needles(spec: AttentionSpec, contents: Contents, generator: torch.Gener
         signs = torch.where(coins < 0.5, -1.0, 1.0)
         leaning.append(_leaning(spec, query, signs, _logit(spec, request) / _key_size(contents)))
         keys.append(_planted(spec, contents, key, signs, needle_positions(spec, request)))
-    return replace(contents, query=torch.cat(leaning), keys=tuple(keys))
+    return replace(contents, query=quantisable(spec, torch.cat(leaning)), keys=tuple(keys))
 
 
 def _logit(spec: AttentionSpec, request: Request) -> float:

@@ -193,13 +193,23 @@ def test_fp8_storage_dequantises_to_what_was_drawn(
 ) -> None:
     contents = contents_of(replace(SPEC, kv_dtype=kv_dtype))
     plain = contents_of()
-    assert torch.equal(contents.query, plain.query)
+    torch.testing.assert_close(contents.query, plain.query, rtol=2**-4, atol=1e-3)
     for stored, drawn in zip(contents.keys, plain.keys, strict=True):
         assert stored.dtype is stored_as
         restored = stored.float() * contents.kv_scale
         torch.testing.assert_close(restored, drawn.float(), rtol=step, atol=1e-3)
     (batch,) = make_batches(SPEC, contents, Pages(16), count=1)
     assert batch.key_cache.dtype is stored_as
+
+
+@pytest.mark.parametrize("kv_dtype", ["fp8_e4m3", "fp8_e5m2"])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_beside_an_fp8_cache_a_query_loses_nothing_in_fp8(kv_dtype: str, dtype: str) -> None:
+    spec = replace(SPEC, kv_dtype=kv_dtype, dtype=dtype)
+    (batch,) = make_batches(spec, contents_of(spec), Pages(16), count=1)
+    assert batch.q_scale is not None
+    quantised = (batch.query / batch.q_scale).to(torch.float8_e4m3fn)
+    assert torch.equal(quantised.to(batch.query.dtype) * batch.q_scale, batch.query)
 
 
 def test_scales_are_given_where_the_cache_is_quantised() -> None:

@@ -170,6 +170,14 @@ def test_the_rounded_of_a_pair_is_what_a_fused_kernel_rounds(kv_dtype: str | Non
     assert 1e-4 < float((rounded - exact).norm() / exact.norm()) < 1e-2
 
 
+def test_beside_an_e4m3_cache_the_rounded_of_a_pair_has_weights_in_fp8_too() -> None:
+    spec = replace(SPEC, kv_dtype="fp8_e4m3")
+    contents = contents_of(spec, "3q1s400_q100")
+    pair = reference_pair(spec, contents, [[0]] * 3 + [range(100)])
+    error = float((pair.rounded - pair.exact).norm() / pair.exact.norm())
+    assert 1e-2 < error < 4e-2  # half a step of three bits of mantissa, at random
+
+
 def test_a_capped_pair_also_rounds_as_the_tanh_of_a_gpu_does() -> None:
     """A cap of 50 over large logits: 2 ** -11 of 50 is 2 % of a weight."""
     spec = AttentionSpec(4, 2, 32, "float16", num_layers=1, logit_softcap=50.0, softmax_scale=10.0)

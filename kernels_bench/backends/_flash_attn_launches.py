@@ -1,5 +1,5 @@
-"""How FlashAttention's providers are called. All but flash-attn as vLLM's FLASH_ATTN calls its own
-(vllm 0.24, v1/attention/backends/flash_attn.py).
+"""How vLLM's FLASH_ATTN calls its builds of FlashAttention: vllm 0.24,
+v1/attention/backends/flash_attn.py.
 """
 
 from __future__ import annotations
@@ -8,8 +8,10 @@ from collections.abc import Callable
 from functools import partial
 from importlib import import_module
 from types import ModuleType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+from kernels_bench.backends._flash_attn_kernels import Version
+from kernels_bench.backends._fp8_query import Quantised, query_for, scales_of
 from kernels_bench.backends._launches import Unplanned
 from kernels_bench.backends._vllm import LARGEST_CAPTURE, bound, window_size
 
@@ -45,7 +47,7 @@ class Schedule:
             page_size=batch.pages.size,
             causal=spec.causal,
             window_size=window_size(spec),
-            num_splits=_num_splits(batch),
+            num_splits=num_splits(spec, batch),
         )
         self.metadata = self._make()
         """int32, at a fixed address"""
@@ -55,121 +57,59 @@ class Schedule:
         self.metadata.copy_(self._make())
 
 
-class Scheduled:
-    """A call of version 3, and the schedule that it reads."""
-
-    def __init__(self, schedule: Schedule, call: Callable[[], object]) -> None:
-        self._schedule, self._call = schedule, call
-
-    def plan(self) -> None:
-        """Make the schedule of this step."""
-        self._schedule.refresh()
-
-    def run(self) -> None:
-        """The call, which writes the output."""
-        self._call()
-
-
-def _num_splits(batch: PagedBatch) -> int:
+def num_splits(spec: AttentionSpec, batch: PagedBatch) -> int:
     """0 is the kernel's own choice: vLLM bounds it up to the largest batch it captures."""
+    if spec.batch_invariant:
+        return 1
     return MAX_SPLITS if len(batch.query) <= LARGEST_CAPTURE else 0
 
 
 def vllm_flash_attn_3(spec: AttentionSpec, batch: PagedBatch) -> Launch:
     """Version 3 as vLLM ships it. One schedule serves all layers, so that vLLM makes none where
-    they differ in their windows (`aot_schedule` of the metadata's builder).
+    they differ in their windows (`aot_schedule` of the metadata's builder), nor where a result must
+    not depend on the batch.
     """
-    import torch
-
-    module = _vllm_build(3)
+    module, query = _vllm_build(3), query_for(batch)
+    q_scale, k_scale, v_scale = scales_of(batch, spec.num_kv_heads)
     call = partial(
         bound(module.flash_attn_varlen_func, spec, batch),
+        q=query.tensor,
+        q_descale=q_scale,
+        k_descale=k_scale,
+        v_descale=v_scale,
         fa_version=3,
-        # The kernel takes sinks in bfloat16 alone, whatever the query's dtype.
-        s_aux=None if batch.sinks is None else batch.sinks.to(torch.bfloat16),
-        num_splits=_num_splits(batch),
+        s_aux=in_bfloat16(batch.sinks),
+        num_splits=num_splits(spec, batch),
     )
-    if spec.has_mixed_windows:
-        return Unplanned(partial(call, scheduler_metadata=None))
+    if spec.has_mixed_windows or spec.batch_invariant:
+        return Quantised(query, partial(call, scheduler_metadata=None))
     schedule = Schedule(module.get_scheduler_metadata, spec, batch)
-    return Scheduled(schedule, partial(call, scheduler_metadata=schedule.metadata))
+    return Quantised(query, partial(call, scheduler_metadata=schedule.metadata), schedule.refresh)
 
 
 def vllm_flash_attn_2(spec: AttentionSpec, batch: PagedBatch) -> Launch:
-    """Version 2 as vLLM ships it; its splits are its own choice."""
+    """Version 2 as vLLM ships it; its splits are its own choice, unless they must not change."""
     kernel = bound(_vllm_build(2).flash_attn_varlen_func, spec, batch)
-    return Unplanned(partial(kernel, fa_version=2, alibi_slopes=batch.alibi_slopes))
+    splits = 1 if spec.batch_invariant else 0
+    return Unplanned(
+        partial(kernel, fa_version=2, alibi_slopes=batch.alibi_slopes, num_splits=splits)
+    )
 
 
-def flash_attn_3(spec: AttentionSpec, batch: PagedBatch) -> Launch:
-    """The flash-attn-3 package. Its operator takes the output, which its Python functions hide."""
+def vllm_flash_attn_4(spec: AttentionSpec, batch: PagedBatch) -> Launch:
+    """Version 4 as vLLM ships it: no schedule, and splits of its own choice."""
+    kernel = bound(_vllm_build(4).flash_attn_varlen_func, spec, batch)
+    return Unplanned(partial(kernel, fa_version=4, s_aux=in_bfloat16(batch.sinks), num_splits=0))
+
+
+def in_bfloat16(sinks: Tensor | None) -> Tensor | None:
+    """The only dtype that versions 3 and 4 take sinks in, whatever the query's."""
     import torch
 
-    module = import_module("flash_attn_interface")  # registers the operator
-    chunk, window = spec.attention_chunk or 0, window_size(spec)
-    schedule = Schedule(partial(module.get_scheduler_metadata, attention_chunk=chunk), spec, batch)
-    call = partial(
-        torch.ops.flash_attn_3.fwd,
-        batch.query,
-        batch.key_cache,
-        batch.value_cache,
-        out=batch.output,
-        cu_seqlens_q=batch.query_start_loc,
-        seqused_k=batch.seq_lens,
-        max_seqlen_q=batch.max_query_len,
-        page_table=batch.block_table,
-        softmax_scale=batch.softmax_scale,
-        is_causal=spec.causal,
-        window_size_left=window[0],
-        window_size_right=window[1],
-        attention_chunk=chunk,
-        softcap=spec.logit_softcap or 0.0,
-        scheduler_metadata=schedule.metadata,
-        num_splits=_num_splits(batch),
-    )
-    return Scheduled(schedule, call)
+    return None if sinks is None else sinks.to(torch.bfloat16)
 
 
-class FlashAttn2:
-    """The flash-attn package. It returns a tensor of its own: the copy into the batch's counts, as
-    for an engine that owns its output. (Its C++ function takes an output, but leaves it unwritten
-    in a decode with grouped heads: flash_api.cpp, `seqlenq_ngroups_swapped`.)
-    """
-
-    def __init__(self, spec: AttentionSpec, batch: PagedBatch) -> None:
-        module = import_module("flash_attn")
-        self._batch = batch
-        self._key_starts = batch.query_start_loc.new_zeros(len(batch.seq_lens) + 1)
-        self._forward = partial(
-            module.flash_attn_varlen_func,
-            batch.query,
-            batch.key_cache,
-            batch.value_cache,
-            cu_seqlens_q=batch.query_start_loc,
-            cu_seqlens_k=self._key_starts,
-            max_seqlen_q=batch.max_query_len,
-            max_seqlen_k=batch.max_seq_len,
-            softmax_scale=batch.softmax_scale,
-            causal=spec.causal,
-            window_size=window_size(spec),
-            softcap=spec.logit_softcap or 0.0,
-            alibi_slopes=batch.alibi_slopes,
-            block_table=batch.block_table,
-        )
-
-    def plan(self) -> None:
-        """It takes running totals where the others take lengths."""
-        import torch
-
-        ends = self._key_starts[1:]
-        torch.cumsum(self._batch.seq_lens, 0, dtype=ends.dtype, out=ends)
-
-    def run(self) -> None:
-        """One call and a copy."""
-        self._batch.output.copy_(self._forward())
-
-
-def _vllm_build(version: Literal[2, 3]) -> ModuleType:
+def _vllm_build(version: Version) -> ModuleType:
     """vLLM's module, with that version's binary in it.
 
     Raises:

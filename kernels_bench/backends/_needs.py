@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
-from kernels_bench.spec import AttentionSpec, Device, Reason, Stack
+from kernels_bench.spec import AttentionSpec, Device, Phase, Reason, Stack
 
 Feature: TypeAlias = Literal[
     "sinks",
@@ -30,6 +30,11 @@ def lacks(spec: AttentionSpec, *features: Feature) -> list[Reason]:
 
 
 def _lack(spec: AttentionSpec, feature: Feature) -> Reason | None:
+    return _lack_in_scores(spec, feature) or _lack_in_tensors(spec, feature)
+
+
+def _lack_in_scores(spec: AttentionSpec, feature: Feature) -> Reason | None:
+    """Which keys a query sees, and what is made of their logits."""
     match feature:
         case "sinks" if spec.has_sinks:
             return Reason("has_sinks", "has_sinks: the kernel has no sink term")
@@ -44,6 +49,15 @@ def _lack(spec: AttentionSpec, feature: Feature) -> Reason | None:
         case "window" if spec.sliding_window is not None:
             text = f"sliding_window {spec.sliding_window}: the kernel has no window"
             return Reason("sliding_window", text)
+        case "non_causal" if not spec.causal:
+            return Reason("causal", "causal false: the kernel hides every later token")
+        case _:
+            return None
+
+
+def _lack_in_tensors(spec: AttentionSpec, feature: Feature) -> Reason | None:
+    """What it reads, whom it serves, and in which order it adds up."""
+    match feature:
         case "mla" if spec.mla is not None:
             return Reason("mla", "mla: latent attention needs kernels of its own")
         case "quantized_kv" if spec.kv_dtype not in (None, spec.dtype):
@@ -54,8 +68,6 @@ def _lack(spec: AttentionSpec, feature: Feature) -> Reason | None:
         case "value_dim" if spec.value_dim != spec.head_dim:
             text = f"head_dim_v {spec.value_dim}: must equal head_dim {spec.head_dim}"
             return Reason("head_dim_v", text)
-        case "non_causal" if not spec.causal:
-            return Reason("causal", "causal false: the kernel hides every later token")
         case "encoder_only" | "cross" if spec.attention_type == feature:
             text = f"attention_type {feature}: it serves decoders"
             return Reason("attention_type", text)
@@ -64,6 +76,14 @@ def _lack(spec: AttentionSpec, feature: Feature) -> Reason | None:
             return Reason("batch_invariant", text)
         case _:
             return None
+
+
+def needs_encoder_phase(spec: AttentionSpec, phase: Phase) -> list[Reason]:
+    """An encoder has no cache to come back to."""
+    if spec.attention_type != "encoder_only" or phase is Phase.PREFILL:
+        return []
+    text = f"phase {phase.value}: an encoder keeps no cache, and only ever prefills"
+    return [Reason("phase", text)]
 
 
 def needs_dtype(spec: AttentionSpec, *dtypes: str) -> list[Reason]:

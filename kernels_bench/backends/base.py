@@ -39,6 +39,7 @@ class PagedBatch(Protocol):
     pages: Pages
     softmax_scale: float
     q_scale: Tensor | None
+    """Beside an fp8 cache, for a kernel that takes the query in fp8 too: query / q_scale."""
     k_scale: Tensor | None
     v_scale: Tensor | None
     sinks: Tensor | None
