@@ -96,7 +96,7 @@ def draw_contents(
     lengths = [request.total_tokens for request in requests]
     tokens = sum(request.new_tokens for request in requests)
     tokens_and_heads = (sum(lengths), spec.num_kv_heads)
-    scale, kv_dtype = _kv_storage(spec)
+    scale, kv_dtype = _kv_storage(spec, device)
     query = draw(getattr(torch, spec.dtype), 1.0, tokens, spec.num_q_heads, spec.head_dim)
     return Contents(
         requests,
@@ -211,7 +211,7 @@ def bind(
     )
 
 
-def _kv_storage(spec: AttentionSpec) -> tuple[float, torch.dtype]:
+def _kv_storage(spec: AttentionSpec, device: torch.device) -> tuple[float, torch.dtype]:
     """Scale and dtype of the KV cache. A fixed fp8 scale puts 6 sigma of a normal draw at the
     format's largest number, as a calibrated checkpoint would.
     """
@@ -221,12 +221,24 @@ def _kv_storage(spec: AttentionSpec) -> tuple[float, torch.dtype]:
         case None:
             return 1.0, getattr(torch, spec.dtype)
         case "fp8_e4m3":
-            kv_dtype = torch.float8_e4m3fn
+            kv_dtype = torch.float8_e4m3fnuz if _is_fnuz(device) else torch.float8_e4m3fn
         case "fp8_e5m2":
-            kv_dtype = torch.float8_e5m2
+            kv_dtype = torch.float8_e5m2fnuz if _is_fnuz(device) else torch.float8_e5m2
         case other:
             raise ValueError(f"kv_dtype {other!r}: expected fp8_e4m3, fp8_e5m2 or none")
     return 6.0 / torch.finfo(kv_dtype).max, kv_dtype
+
+
+def _is_fnuz(device: torch.device) -> bool:
+    """CDNA 3 has formats of its own, without infinities and negative zero: AMD's ISA guide; vllm
+    0.24, platforms/rocm.py, `is_fp8_fnuz`.
+    """
+    import torch
+
+    if torch.version.hip is None or device.type == "cpu":
+        return False
+    arch: str = torch.cuda.get_device_properties(device).gcnArchName
+    return arch.startswith("gfx94")
 
 
 def _sinks(drawn: Tensor, spec: AttentionSpec, requests: tuple[Request, ...]) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from kernels_bench.workload import parse_workload
 
 H100 = Device("cuda", "NVIDIA H100 80GB HBM3", "sm_90", 132, 80 << 30, 50 << 20)
 RTX_5090 = replace(H100, name="NVIDIA GeForce RTX 5090", arch="sm_120")
+A100 = replace(H100, name="NVIDIA A100-SXM4-80GB", arch="sm_80")
 T4 = replace(H100, name="Tesla T4", arch="sm_75")
 MI300 = Device("rocm", "AMD Instinct MI300X", "gfx942", 304, 192 << 30, 256 << 20)
 CPU = Device("cpu", "CPU", "x86_64+avx2", 2, 16 << 30, 32 << 20)
@@ -63,7 +65,11 @@ def test_the_variant() -> None:
         ({"dtype": "float64"}, {"dtype"}),
         ({"head_dim_v": 128}, {"head_dim_v"}),
         ({"attention_chunk": 8192}, {"attention_chunk"}),
-        ({"kv_dtype": "fp8_e4m3"}, {"kv_dtype"}),
+        ({"kv_dtype": "fp8_e4m3"}, set()),
+        ({"kv_dtype": "fp8_e5m2"}, {"kv_dtype"}),
+        ({"batch_invariant": True}, set()),
+        ({"causal": False, "attention_type": "cross"}, set()),
+        ({"causal": False, "attention_type": "encoder_only"}, {"phase"}),
         ({"mla": Mla(512, 64, 128, 128)}, {"mla"}),
         ({"causal": False, "sliding_window": 128}, {"causal"}),
         ({"head_dim": 16, "attention_chunk": 8192}, {"head_dim", "attention_chunk"}),
@@ -97,6 +103,16 @@ def test_devices(device: Device, dtype: str, version: str, reasons: dict[str, st
     assert refusals(device, {"dtype": dtype}, {**STACK, "vllm": version}) == reasons
 
 
+def test_an_fp8_cache_needs_a_part_that_computes_with_it() -> None:
+    fp8 = {"kv_dtype": "fp8_e4m3"}
+    amd = {"torch": "2.11.0", "hip": "7.1", "vllm": "0.24.0+rocm"}
+    assert refusals(A100, fp8) == {
+        "kv_dtype": "kv_dtype fp8_e4m3: needs sm_89 or later, this is sm_80"
+    }
+    assert refusals(MI300, fp8, amd) == {}
+    assert refusals(replace(MI300, arch="gfx1100"), fp8, amd) == {}
+
+
 def test_amd_s_devices_run_it_too() -> None:
     assert refusals(MI300, stack={"torch": "2.11.0", "hip": "7.1", "vllm": "0.24.0+rocm"}) == {}
 
@@ -128,6 +144,10 @@ def test_how_many_requests_have_their_contexts_split(num_kv_heads: int, threshol
     assert split_threshold(num_kv_heads) == threshold
 
 
+def scaled(stored: Tensor, scale: Tensor) -> Tensor:
+    return (stored.float() * scale[0, 0]).to(torch.bfloat16)
+
+
 class FakeKernel(Recorder):
     """`unified_attention` with the parameters that 0.24 requires."""
 
@@ -147,22 +167,24 @@ class FakeKernel(Recorder):
         window_size: tuple[int, int],
         block_table: Tensor,
         softcap: float,
-        q_descale: None,
+        q_descale: Tensor | None,
         k_descale: Tensor,
         v_descale: Tensor,
-        seq_threshold_3D: int,
+        seq_threshold_3D: int | None,
         num_par_softmax_segments: int,
         softmax_segm_output: Tensor,
         softmax_segm_max: Tensor,
         softmax_segm_expsum: Tensor,
         alibi_slopes: Tensor | None,
         sinks: Tensor | None,
+        kv_quant_mode: str = "none",
     ) -> None:
         self.calls.append(dict(locals()))
+        assert (kv_quant_mode == "fp8") == (k.element_size() == 1)
         out.copy_(
             attend(
-                q,
-                (k, v),
+                (q.float() * (1 if q_descale is None else q_descale)).to(out.dtype),
+                (scaled(k, k_descale), scaled(v, v_descale)),
                 block_table,
                 cu_seqlens_q,
                 seqused_k,
@@ -181,6 +203,8 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> FakeKernel:
     fake = FakeKernel()
     name = "vllm.v1.attention.ops.triton_unified_attention"
     install(monkeypatch, name, unified_attention=fake.unified_attention)
+    modes = SimpleNamespace(FP8_PER_TENSOR="fp8")
+    install(monkeypatch, "vllm.v1.kv_cache_interface", KVQuantMode=modes)
     return fake
 
 
@@ -202,6 +226,8 @@ def run(spec: AttentionSpec, batch: Batch) -> Launch:
         {"has_sinks": True},
         {"has_alibi": True},
         {"causal": False},
+        {"kv_dtype": "fp8_e4m3"},
+        {"batch_invariant": True},
         {"num_q_heads": 12, "num_kv_heads": 4, "head_dim": 48},
     ],
     ids=str,
@@ -232,6 +258,21 @@ def test_the_kernel_gets_the_batch_itself(fake: FakeKernel) -> None:
     assert given["window_size"] == (11, 0)
     assert given["softmax_scale"] == 32**-0.5
     assert given["k_descale"].tolist() == given["v_descale"].tolist() == [[1.0, 1.0]] * 3
+
+
+def test_beside_an_fp8_cache_the_query_is_in_fp8_too(fake: FakeKernel) -> None:
+    spec = replace(SPEC, kv_dtype="fp8_e4m3")
+    _, batch = make_batch(spec, "3q1s30", Pages(16))
+    run(spec, batch)
+    assert fake.last["q"].dtype is torch.float8_e4m3fn
+    assert fake.last["q_descale"] is batch.q_scale
+
+
+def test_a_result_that_must_not_depend_on_the_batch_is_never_split(fake: FakeKernel) -> None:
+    spec = replace(SPEC, batch_invariant=True)
+    _, batch = make_batch(spec, "3q1s30", Pages(16))
+    run(spec, batch)
+    assert fake.last["seq_threshold_3D"] is None
 
 
 @pytest.mark.parametrize(

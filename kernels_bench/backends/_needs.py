@@ -110,6 +110,21 @@ def needs_torch(device: Device, stack: Stack) -> list[Reason]:
     return []
 
 
+def fp8_of_rocm(device: Device, spec: AttentionSpec) -> list[Reason]:
+    """Why an fp8 cache is another one on an AMD GPU. The matrix units of CDNA 3 read the formats
+    without infinities and negative zero (fnuz), whose numbers differ; older parts and RDNA 3 read
+    none. AMD's ISA guides; vllm 0.24, platforms/rocm.py, `fp8_dtype`.
+    """
+    if device.kind != "rocm" or spec.kv_dtype is None:
+        return []
+    if device.arch.startswith("gfx94"):
+        text = f"kv_dtype {spec.kv_dtype}: {device.arch} has {spec.kv_dtype}fnuz in its place"
+        return [Reason("kv_dtype", text)]
+    if not device.arch.startswith(("gfx95", "gfx12")):
+        return [Reason("kv_dtype", f"kv_dtype {spec.kv_dtype}: {device.arch} has no fp8")]
+    return []
+
+
 def needs_gpu(device: Device, *kinds: Literal["cuda", "rocm"]) -> list[Reason]:
     """Why a kernel for these kinds of device cannot run on this one."""
     if device.kind in kinds:

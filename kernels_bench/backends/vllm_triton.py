@@ -10,11 +10,12 @@ from functools import lru_cache, partial
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from kernels_bench.backends._launches import Unplanned
+from kernels_bench.backends._fp8_query import PlainQuery, Quantised, query_for
 from kernels_bench.backends._needs import (
     compute_capability,
     lacks,
     needs_dtype,
+    needs_encoder_phase,
     needs_gpu,
     needs_torch,
 )
@@ -62,7 +63,7 @@ class VllmTriton:
         phase: Phase,
         stack: Stack,
     ) -> Support:
-        """Everything but quantised caches (vLLM quantises the query too), chunks and MLA."""
+        """Everything but chunks, MLA, and fp8_e5m2, which vLLM reads as fp8_e4m3."""
         return Support(
             (
                 *needs_torch(device, stack),
@@ -70,7 +71,8 @@ class VllmTriton:
                 *needs_release(stack, "vllm", _FIRST, _LAST, "pip install vllm"),
                 *_needs_arch(device, spec, stack),
                 *_limits(spec),
-                *lacks(spec, "chunk", "mla", "quantized_kv", "value_dim"),
+                *lacks(spec, "chunk", "mla", "e5m2_kv", "value_dim"),
+                *needs_encoder_phase(spec, phase),
             )
         )
 
@@ -79,7 +81,7 @@ class VllmTriton:
         return _unified(spec, batch)
 
 
-def _unified(spec: AttentionSpec, batch: PagedBatch) -> Unplanned:
+def _unified(spec: AttentionSpec, batch: PagedBatch) -> Quantised:
     """A call with the buffers that vLLM's metadata builder would hand it. A split decode launches
     two kernels.
     """
@@ -91,22 +93,36 @@ def _unified(spec: AttentionSpec, batch: PagedBatch) -> Unplanned:
     padded_dim = 1 << (spec.head_dim - 1).bit_length()
     device = batch.query.device
     output, maxima, sums = _buffers(device, (rows, spec.num_q_heads, SEGMENTS), padded_dim)
-    one = torch.ones((), device=device).expand(len(batch.seq_lens), spec.num_kv_heads)
-    return Unplanned(
-        partial(
-            bound(module.unified_attention, spec, batch),
-            q_descale=None,
-            k_descale=one,
-            v_descale=one,
-            seq_threshold_3D=threshold,
-            num_par_softmax_segments=SEGMENTS,
-            softmax_segm_output=output,
-            softmax_segm_max=maxima,
-            softmax_segm_expsum=sums,
-            alibi_slopes=batch.alibi_slopes,
-            sinks=batch.sinks,
-        )
+    # vLLM leaves the query as it is on ROCm: `supports_quant_query_input`.
+    query = query_for(batch) if torch.version.hip is None else PlainQuery(batch)
+    is_fp8_query = query.tensor is not batch.query
+    call = partial(
+        bound(module.unified_attention, spec, batch),
+        q=query.tensor,
+        q_descale=batch.q_scale if is_fp8_query else None,
+        k_descale=_scales(spec, batch, batch.k_scale),
+        v_descale=_scales(spec, batch, batch.v_scale),
+        # Split or not, a result differs in its last bits: vLLM then never splits.
+        seq_threshold_3D=None if spec.batch_invariant else threshold,
+        num_par_softmax_segments=SEGMENTS,
+        softmax_segm_output=output,
+        softmax_segm_max=maxima,
+        softmax_segm_expsum=sums,
+        alibi_slopes=batch.alibi_slopes,
+        sinks=batch.sinks,
     )
+    if spec.kv_dtype is None:
+        return Quantised(query, call)
+    modes = import_module("vllm.v1.kv_cache_interface").KVQuantMode
+    return Quantised(query, partial(call, kv_quant_mode=modes.FP8_PER_TENSOR))
+
+
+def _scales(spec: AttentionSpec, batch: PagedBatch, scale: Tensor | None) -> Tensor:
+    """[B, Hkv] of a cache's one scale."""
+    import torch
+
+    one = torch.ones((), device=batch.query.device) if scale is None else scale
+    return one.expand(len(batch.seq_lens), spec.num_kv_heads)
 
 
 def split_threshold(num_kv_heads: int) -> int:
@@ -133,10 +149,13 @@ def _buffers(
 def _needs_arch(device: Device, spec: AttentionSpec, stack: Stack) -> list[Reason]:
     capability = compute_capability(device)
     if capability is None:
-        return []
+        return []  # on AMD's parts Triton converts fp8 itself where there is no instruction
     reasons = []
     if capability < 80 and spec.dtype == "bfloat16":
         reasons.append(Reason("arch", f"arch {device.arch}: bfloat16 needs sm_80 or later"))
+    if capability < 89 and spec.kv_dtype is not None:
+        text = f"kv_dtype {spec.kv_dtype}: needs sm_89 or later, this is {device.arch}"
+        reasons.append(Reason("kv_dtype", text))
     version = stack.get("vllm", "")
     if capability == 120 and release(version) >= _FIRST_WITH_64_SEGMENTS:
         text = f"arch {device.arch}: vllm {version} splits contexts by a rule of its own there"
