@@ -9,7 +9,7 @@ from autotune._store import Store, StoredDecision, find_decisions
 from autotune.costs import Evidence
 from autotune.decision import Decision
 from autotune.engines import engine_named
-from autotune.incumbents import default_order, with_variants
+from autotune.incumbents import with_variants
 from autotune.job import Job
 from autotune.keys import Question, canonical, device_key, spec_keys_of, versions_of
 from autotune.plan import Plan
@@ -79,13 +79,12 @@ class Findings:
 
     def _terms(self, engine: str) -> Terms:
         situation, points = self.whole.situation, self._points()
-        names = default_order(engine, situation.found.device, situation.model.specs)
         labels = (answer.entrant.label for answer in situation.survey.answers)
         standing = self._standing_decision(self.job.question_for(engine))
         split = None if standing is None else standing.split
         return Terms(
             weights=self.job.profile.weigh(points),
-            order=with_variants(names, labels),
+            order=with_variants(situation.default_order(engine), labels),
             engine=engine_named(engine, situation.stack, situation.model),
             uncovered=self.job.profile.uncovered(points),
             standing=None if standing is None else standing.winner,

@@ -35,7 +35,8 @@ def decided_now(asked: Asked, layers: Layers) -> Fresh:
     profile = _profile(asked)
     if profile is None or not asked.question.model.specs:
         return Fresh()
-    rules = Rules(asked.question.engine, profile, asked.settings.disabled | asked.denied)
+    disabled = asked.settings.disabled | asked.denied
+    rules = Rules(asked.question.engine, profile, disabled, rocm=asked.settings.rocm)
     same_layers = Which(
         device_keys=(device_key(asked.found.device),),
         fingerprints=(asked.question.model.fingerprint,),

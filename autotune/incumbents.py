@@ -1,7 +1,7 @@
 """What would run if nothing were measured: the incumbent of every race.
 
-Data about engines, one place a platform, each with its source. For engine `any` it is the order
-that the platform documents.
+Data about engines, one place an engine and a platform, each with its source. For engine `any` it is
+the order that the platform documents.
 """
 
 from __future__ import annotations
@@ -9,81 +9,47 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
-from kernels_bench.spec import AttentionSpec, Device, DeviceKind
+from autotune.incumbents_sglang import sglang_order
+from autotune.incumbents_vllm import vllm_order
+from autotune.settings import RocmFlags
+from kernels_bench.spec import AttentionSpec, Device, DeviceKind, Stack
 
 # cpu: a model in plain torch attends through SDPA. transformers 5.23, modeling_utils.py,
-#   get_correct_attn_implementation: "sdpa" unless asked otherwise; flex_attention is opt-in.
-# cuda: vLLM's order, see below; our own Triton kernels, which no engine lists, stand behind the one
-#   that it lists.
-# rocm: vLLM 0.33, platforms/rocm.py: ROCM_ATTN (split Triton), ROCM_AITER_FA,
-#   ROCM_AITER_UNIFIED_ATTN, TRITON_ATTN.
+#   get_correct_attn_implementation: "sdpa" unless asked otherwise; flex_attention is opt-in. vLLM's
+#   own kernel is what its engine takes there, and stands between the two.
+# cuda and rocm: vLLM's order, see there; on ROCm with every backend of AITER, as no variable of
+#   vLLM speaks for an engine of one's own. Our Triton kernels, which no engine lists, stand behind
+#   the one that it lists, and behind them what it tries last or, on ROCm, not at all.
+_BEHIND = ("triton_unified", "triton_split", "torch_flex", "torch_sdpa")
 _ANY: Mapping[DeviceKind, tuple[str, ...]] = MappingProxyType(
     {
-        "cpu": ("torch_sdpa", "torch_flex"),
-        "cuda": (
-            "flash_attn", "flashinfer", "vllm_triton", "triton_unified", "triton_split",
-            "torch_flex", "torch_sdpa",
-        ),
-        "rocm": ("triton_split", "aiter_fa", "aiter_unified", "triton_unified", "torch_sdpa"),
-    }
-)  # fmt: skip
-_ANY_SM10X = (
-    "flashinfer", "flash_attn", "vllm_triton", "triton_unified", "triton_split",
-    "torch_flex", "torch_sdpa",
-)  # fmt: skip
-
-# vLLM 0.33, platforms/cuda.py, `_get_backend_priorities`: FLASH_ATTN, FLASHINFER, TRITON_ATTN,
-#   FLEX_ATTENTION; on compute capability 10.x FLASHINFER comes first. The first whose own check
-#   passes is taken. platforms/cpu.py: CPU_ATTN, whatever is asked for. ROCm's list is above.
-_VLLM: Mapping[DeviceKind, tuple[str, ...]] = MappingProxyType(
-    {
-        "cpu": ("vllm_cpu",),
-        "cuda": ("flash_attn", "flashinfer", "vllm_triton", "torch_flex"),
-        "rocm": _ANY["rocm"],
+        "cpu": ("torch_sdpa", "vllm_cpu", "torch_flex"),
+        "cuda": ("flash_attn", "flashinfer", "vllm_triton", *_BEHIND),
+        "rocm": ("vllm_rocm", "aiter_fa", "aiter_unified", "vllm_triton", *_BEHIND),
     }
 )
-_VLLM_SM10X = ("flashinfer", "flash_attn", "vllm_triton", "torch_flex")
+_ANY_SM10X = ("flashinfer", "flash_attn", "vllm_triton", *_BEHIND)
 
-# sglang 0.5.23, srt/arg_groups/model_override_base.py, `get_default_attn_backend`, all but MLA: fa3
-#   on Hopper, trtllm_mha on compute capability 10.x, otherwise flashinfer, or triton where it is
-#   missing or the model has sinks; aiter on ROCm. arg_groups/platform_hook.py and overrides.py: on
-#   a CPU intel_amx, and torch_native on Arm or without AMX.
-_SGLANG: Mapping[DeviceKind, tuple[str, ...]] = MappingProxyType(
-    {
-        "cpu": ("sglang_amx", "sglang_native"),
-        "cuda": ("flashinfer", "sglang_triton"),
-        "rocm": ("aiter_fa",),
-    }
-)
-_SGLANG_SM90 = ("flash_attn", "flashinfer", "sglang_triton")
-_SGLANG_SM10X = ("flashinfer_trtllm", "flashinfer", "sglang_triton")
-_SGLANG_SINKS = ("sglang_triton",)
+_NOTHING: Stack = MappingProxyType({})
 
 
 def default_order(
-    engine: str, device: Device, specs: Sequence[AttentionSpec] = ()
+    engine: str,
+    device: Device,
+    specs: Sequence[AttentionSpec] = (),
+    stack: Stack = _NOTHING,
+    flags: RocmFlags = RocmFlags(),  # noqa: B008 - frozen
 ) -> tuple[str, ...]:
     """Backends in the order in which an engine without measurements would take them: the first that
     can run. A name that is no candidate here is one that nobody measures yet.
     """
-    is_sm10x = device.arch.startswith("sm_10")
     match engine:
         case "vllm":
-            return _VLLM_SM10X if is_sm10x else _VLLM[device.kind]
+            return vllm_order(device, specs, stack, flags)
         case "sglang":
-            return _sglang(device, any(spec.has_sinks for spec in specs))
+            return sglang_order(device, specs)
         case _:
-            return _ANY_SM10X if is_sm10x else _ANY[device.kind]
-
-
-def _sglang(device: Device, has_sinks: bool) -> tuple[str, ...]:
-    if device.arch == "sm_90":
-        return _SGLANG_SM90
-    if device.arch.startswith("sm_10"):
-        return _SGLANG_SM10X
-    if device.kind == "cuda" and has_sinks:
-        return _SGLANG_SINKS
-    return _SGLANG[device.kind]
+            return _ANY_SM10X if device.arch.startswith("sm_10") else _ANY[device.kind]
 
 
 def with_variants(order: Sequence[str], labels: Iterable[str]) -> tuple[str, ...]:

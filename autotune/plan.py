@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from autotune.incumbents import default_order, with_variants
 from autotune.models import ModelConfig, kinds
 from autotune.records import Place
+from autotune.settings import RocmFlags
 from autotune.wishes import Wishes
 from kernels_bench.candidates import Answer, Entrant, Survey
 from kernels_bench.devices import FoundDevice
@@ -49,12 +50,19 @@ class Situation:
     survey: Survey
     engine: str = "any"
     """Whose default is the incumbent."""
+    rocm: RocmFlags = field(default_factory=RocmFlags)
+    """That engine's, on ROCm."""
 
     @property
     def order(self) -> tuple[str, ...]:
         """The default's order here: "backend:variant", each backend's in its own order."""
-        names = default_order(self.engine, self.found.device, self.model.specs)
+        names = self.default_order(self.engine)
         return with_variants(names, (answer.entrant.label for answer in self.survey.answers))
+
+    def default_order(self, engine: str) -> tuple[str, ...]:
+        """The backends alone, for this engine or another."""
+        device, specs = self.found.device, self.model.specs
+        return default_order(engine, device, specs, self.stack, self.rocm)
 
     def kind_of(self, spec: AttentionSpec) -> str:
         """The name of a kind of layer in this model."""

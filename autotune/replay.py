@@ -22,6 +22,7 @@ from autotune.policy import NoVerdict, Terms, decide
 from autotune.profiles import Profile
 from autotune.ranking import Candidate
 from autotune.scale import Scale, place_in
+from autotune.settings import RocmFlags
 from autotune.stored_json import read_pages, read_versions
 from autotune.stored_model import stored_model
 from autotune.verdicts import Setting, decision_of_verdict
@@ -78,11 +79,13 @@ class Rules:
     disabled: frozenset[str] = frozenset()
     criteria: Criteria = field(default_factory=Criteria)
     standing: Decision | None = None
+    rocm: RocmFlags = field(default_factory=RocmFlags)
+    """Of today: what they were when it was measured is not stored."""
 
     @property
     def wishes(self) -> Wishes:
         """Whom nobody loads."""
-        return Wishes(self.engine, self.disabled)
+        return Wishes(self.engine, self.disabled, rocm=self.rocm)
 
 
 @dataclass(frozen=True)
@@ -148,7 +151,7 @@ def case_of(record: Record, rules: Rules) -> Case:
     split = None if standing is None else standing.split
     terms = Terms(
         weights=rules.profile.weigh(points),
-        order=_order(record, rules.engine),
+        order=_order(record, rules),
         engine=engine_named(rules.engine, record.stack, record.model),
         uncovered=rules.profile.uncovered(points),
         criteria=rules.criteria,
@@ -228,9 +231,10 @@ def _where_all_ran(evidence: Sequence[Evidence]) -> Iterable[Evidence]:
     )
 
 
-def _order(record: Record, engine: str) -> tuple[str, ...]:
+def _order(record: Record, rules: Rules) -> tuple[str, ...]:
     """The default's, each backend's variants as it lists them itself."""
-    names = default_order(engine, record.device, record.model.specs)
+    specs = record.model.specs
+    names = default_order(rules.engine, record.device, specs, record.stack, rules.rocm)
     backends = dict.fromkeys(row.backend for row in record.rows)
     labels = (f"{name}:{each.name}" for name in backends for each in variants_of(record.site, name))
     return with_variants(names, labels)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias, TypeVar, get_args
 
 from autotune.errors import UsageError
@@ -24,6 +24,16 @@ _INVARIANT = (
     ("sglang", "SGLANG_ENABLE_DETERMINISTIC_INFERENCE"),
 )
 _UNITS_S = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+@dataclass(frozen=True)
+class RocmFlags:
+    """What vLLM reads of AITER before it ranks its backends on ROCm, as it reads it where unset."""
+
+    use_aiter: bool = False
+    """VLLM_ROCM_USE_AITER"""
+    use_aiter_mha: bool = True
+    """VLLM_ROCM_USE_AITER_MHA, which says nothing without the former."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +68,8 @@ class Settings:
     """(engine, what the user set) where results must not depend on the batch."""
     force: bool = False
     """AUTOTUNE_FORCE: measurements decide there too."""
+    rocm: RocmFlags = field(default_factory=RocmFlags)
+    """What the engine would take by itself depends on these."""
 
     @property
     def unforced(self) -> Settings:
@@ -104,7 +116,23 @@ def read_settings(environ: Mapping[str, str], profile: str | None = None) -> Set
         budget=environ.get("AUTOTUNE_BUDGET") or None,
         hang=environ.get("AUTOTUNE_HANG") or None,
         compile_deadline=environ.get("AUTOTUNE_COMPILE_DEADLINE") or None,
+        rocm=_rocm_flags(environ),
     )
+
+
+def _rocm_flags(environ: Mapping[str, str]) -> RocmFlags:
+    """vLLM 0.24 to 0.32, envs.py: true and 1, in any case, and everything else is no; so is an
+    empty value.
+    """
+    unset = RocmFlags()
+    return RocmFlags(
+        use_aiter=_is_vllm_true(environ, "VLLM_ROCM_USE_AITER", unset.use_aiter),
+        use_aiter_mha=_is_vllm_true(environ, "VLLM_ROCM_USE_AITER_MHA", unset.use_aiter_mha),
+    )
+
+
+def _is_vllm_true(environ: Mapping[str, str], name: str, unset: bool) -> bool:
+    return environ.get(name, str(unset)).lower() in ("true", "1")
 
 
 def _one_of(environ: Mapping[str, str], name: str, known: tuple[_Text, ...], unset: _Text) -> _Text:

@@ -21,7 +21,8 @@ def by_default(asked: Asked, why: str) -> Choice:
     if model.unsupported:
         why = f"no backend can run {model.name}: {reason_texts(model.unsupported)}"
         return unmeasured(asked, why)
-    order = default_order(asked.question.engine, asked.found.device, model.specs)
+    device, flags = asked.found.device, asked.settings.rocm
+    order = default_order(asked.question.engine, device, model.specs, stack, flags)
     here = [name for name in order if find_backend(name) is not None]
     for name in here:
         if able := first_able(asked, name, stack):

@@ -104,7 +104,7 @@ def warm(
         model=question.model,
         found=find_device(device),
         profile=find_profile(settings.profile),
-        wishes=Wishes(engine, settings.disabled),
+        wishes=Wishes(engine, settings.disabled, rocm=settings.rocm),
         effort=effort,
         budget_s=settings.budget_s if budget_s is None else budget_s,
         force=force,

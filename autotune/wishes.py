@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from autotune.settings import RocmFlags
 from kernels_bench.spec import Reason, Variant
 
 
@@ -15,6 +16,8 @@ class Wishes:
     disabled: frozenset[str] = frozenset()
     denied: frozenset[str] = frozenset()
     """By a lock file."""
+    rocm: RocmFlags = field(default_factory=RocmFlags)
+    """They restrict nobody, and say who the engine's own default is."""
 
     def refusals(self, backend: str, variant: Variant) -> tuple[Reason, ...]:
         """The reasons that a backend cannot know."""

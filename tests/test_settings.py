@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from autotune.errors import UsageError
-from autotune.settings import Settings, parse_duration, read_settings
+from autotune.settings import RocmFlags, Settings, parse_duration, read_settings
 
 
 def test_an_empty_environment_gives_the_defaults() -> None:
@@ -66,6 +66,15 @@ def test_modes_states_and_flags() -> None:
     assert settings.aliases == (("A", "B"), ("C", "D"))
     assert settings.vllm_backend == "FLASHINFER"
     assert settings.invariant == (("vllm", "VLLM_BATCH_INVARIANT=1"),)
+
+
+def test_vllm_s_own_flags_are_read_as_vllm_reads_them() -> None:
+    # Held against its envs.py in test_published_defaults.py.
+    assert read_settings({}).rocm == RocmFlags(use_aiter=False, use_aiter_mha=True)
+    environ = {"VLLM_ROCM_USE_AITER": "True", "VLLM_ROCM_USE_AITER_MHA": "off"}
+    settings = read_settings(environ)
+    assert settings.rocm == RocmFlags(use_aiter=True, use_aiter_mha=False)
+    assert settings.unforced.rocm == settings.rocm
 
 
 @pytest.mark.parametrize(
