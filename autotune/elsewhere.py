@@ -1,11 +1,13 @@
-"""A device that is not on this machine: what the cache remembers stands in for a look at it."""
+"""A device that is not on this machine: what the cache remembers stands in for a look at it, or
+else what is documented.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import get_args
+from typing import TYPE_CHECKING, TypeAlias, get_args
 
 from autotune import records
 from autotune._store import Layers, StoredDecision, Which, read_layers
@@ -18,46 +20,50 @@ from kernels_bench.errors import DeviceError
 from kernels_bench.spec import Device, DeviceKind, Stack
 from kernels_bench.stack import find_stack, full_stack
 
+if TYPE_CHECKING:
+    from autotune.given_stack import GivenStack
+    from kernels_bench.devices.catalogue import Part
+
 
 @dataclass(frozen=True)
 class Elsewhere:
-    """A device in the cache, with the versions under which it was measured last."""
+    """A device with versions that are not those of this machine, where it seldom is itself."""
 
     device: Device
-    """With the power limit of that measurement."""
+    """A stored one has the power limit of its last measurement."""
     stack: Stack
-    measured_at: str
+    source: str
+    """Whose versions these are, for people: "the versions in what-if.json"."""
+    is_here: bool = False
+    """The device is on this machine, though nothing of what is installed here counts."""
 
     @property
     def note(self) -> str:
         """What a reader of the answer must know."""
-        return (
-            f"{self.device.name} is not on this machine: answered for the versions under which it"
-            f" was measured on {self.measured_at[:10]}"
-        )
+        if self.is_here:
+            return f"answered for {self.source}, and not for what is installed here"
+        return f"{self.device.name} is not on this machine: answered for {self.source}"
 
 
-def find_anywhere(name: str, question: Question, layers: Layers) -> FoundDevice | Elsewhere:
-    """The device that is meant by "auto", "cpu", "cuda:N", "rocm:N", or words of a stored one.
+_Place: TypeAlias = FoundDevice | Elsewhere
+_Pair: TypeAlias = tuple[StoredDecision, Decision]
+"""A row, and the decision that it holds."""
 
-    A stored device that is here too is the one that is here. Raises DeviceError, with what is known
-    and what is here.
+
+def find_anywhere(
+    name: str, question: Question | None, layers: Layers, given: GivenStack | None = None
+) -> FoundDevice | Elsewhere:
+    """The device that is meant by "auto", "cpu", "cuda:N", "rocm:N", by words of a stored one, or
+    by a name of the catalogue, in this order; under the given stack, where there is one.
+
+    A stored or catalogued device that is here too is the one that is here. Raises DeviceError, with
+    what is known and what is here.
     """
-    if is_selector(name):
-        return find_device(name)
-    reading = read_layers(layers, Which())
-    stored = _readable(reading.stored)
-    if not stored and reading.errors:
-        raise reading.errors[0]
-    files = layers.text
-    device = _the_one(name, devices_of(each for each, _ in stored), files)
-    for found in find_devices():
-        if device_key(found.device) == device_key(device):
-            return found
-    mine = [pair for pair in stored if pair[0].device.key == device_key(device)]
-    answers = [pair for pair in mine if pair[0].decision.question == question.text]
-    newest, decision = (answers or mine)[0]
-    return Elsewhere(records.measured_device(newest), _stack(decision), decision.measured_at)
+    place = find_device(name) if is_selector(name) else _named(name, question, layers)
+    if given is None:
+        return place
+    is_here = isinstance(place, FoundDevice) or place.is_here
+    return Elsewhere(place.device, given.versions, f"the versions in {given.file}", is_here)
 
 
 def refuse_name(text: str) -> None:
@@ -130,15 +136,24 @@ def known_text(devices: Iterable[Device]) -> str:
     return "; ".join(map(device_line, devices)) or "no device yet"
 
 
-def _the_one(name: str, known: tuple[Device, ...], files: str) -> Device:
+def _named(name: str, question: Question | None, layers: Layers) -> _Place:
+    reading = read_layers(layers, Which())
+    stored = _readable(reading.stored)
+    if not stored and reading.errors:
+        raise reading.errors[0]
+    known, files = devices_of(each for each, _ in stored), layers.text
     match fitting(name, known):
         case (device,):
-            return device
+            here = (found for found in find_devices() if _is_same(found.device, device))
+            return next(here, None) or _as_measured(device, question, stored)
         case ():
-            raise DeviceError(
-                f"device {name!r}: expected auto, cpu, cuda:N, rocm:N, or words of a device that"
-                f" the cache knows\n{files} knows: {known_text(known)}; here are: {_here()}"
-            )
+            # Imported late: a start never asks for a device like that.
+            from autotune.catalogued import find_part
+
+            part = find_part(name)
+            if part is None:
+                raise _unknown(name, known, files)
+            return _documented(part, question, stored)
         case several:
             raise DeviceError(
                 f"device {name!r} fits {len(several)} devices of {files}; add words that"
@@ -146,7 +161,44 @@ def _the_one(name: str, known: tuple[Device, ...], files: str) -> Device:
             )
 
 
-def _readable(stored: Iterable[StoredDecision]) -> list[tuple[StoredDecision, Decision]]:
+def _documented(part: Part, question: Question | None, stored: Sequence[_Pair]) -> _Place:
+    """One that is here, or in the cache under the name of its driver, is that one."""
+    from autotune.catalogued import is_whole
+
+    for found in find_devices():
+        if is_whole(part, found.device):
+            return found
+    for device in devices_of(each for each, _ in stored):
+        if is_whole(part, device):
+            return _as_measured(device, question, stored)
+    return Elsewhere(part.device, part.stack.versions, f"the versions of {part.stack.source}")
+
+
+def _is_same(one: Device, other: Device) -> bool:
+    return device_key(one) == device_key(other)
+
+
+def _as_measured(device: Device, question: Question | None, stored: Sequence[_Pair]) -> Elsewhere:
+    """Under the versions of its newest decision for the question, or else of its newest."""
+    mine = [(each, decision) for each, decision in stored if each.device.key == device_key(device)]
+    text = None if question is None else question.text
+    answers = [(each, decision) for each, decision in mine if each.decision.question == text]
+    newest, decision = (answers or mine)[0]
+    source = f"the versions under which it was measured on {decision.measured_at[:10]}"
+    return Elsewhere(records.measured_device(newest), _stack(decision), source)
+
+
+def _unknown(name: str, known: tuple[Device, ...], files: str) -> DeviceError:
+    from kernels_bench.devices.catalogue import short_names
+
+    return DeviceError(
+        f"device {name!r}: expected auto, cpu, cuda:N, rocm:N, or words of a device that"
+        f" the cache knows, or one of {short_names()}\n{files} knows: {known_text(known)};"
+        f" here are: {_here()}"
+    )
+
+
+def _readable(stored: Iterable[StoredDecision]) -> list[_Pair]:
     """Newest first, as they come; without what is damaged."""
     return [
         (each, decision)

@@ -13,6 +13,10 @@ Aliases = Sequence[tuple[str, str]]
 DECLARED: Aliases = (
     # vllm#28709: the tables of the one are those of the other; the same chip with more memory.
     ("AMD Instinct MI300X", "AMD Instinct MI325X"),
+    # vllm 0.24.0, platforms/rocm.py, `_ROCM_DEVICE_ID_NAME_MAP`: a whole GPU that is passed through
+    # to a virtual host is that GPU.
+    ("AMD Instinct MI300X", "AMD Instinct MI300X VF"),
+    ("AMD Instinct MI325X", "AMD Instinct MI325X VF"),
 )
 
 _MEMORY = re.compile(r"[\s-]*\b\d+\s?GB\b|[\s-]*\bHBM\d?e?\b", re.IGNORECASE)

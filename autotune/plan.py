@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from autotune.incumbents import default_order, with_variants
-from autotune.models import ModelConfig, kinds
+from autotune.models import ModelConfig
 from autotune.records import Place
+from autotune.surveyed import Surveyed
 from autotune.settings import RocmFlags
 from autotune.wishes import Wishes
 from kernels_bench.candidates import Answer, Entrant, Survey
@@ -23,7 +24,6 @@ from kernels_bench.spec import (
     Pages,
     Phase,
     Reason,
-    Stack,
     Support,
     Timed,
 )
@@ -41,13 +41,10 @@ def runner_of(answer: Answer) -> Runner:
 
 
 @dataclass(frozen=True)
-class Situation:
-    """The model, the machine, and who says that it can run the one on the other."""
+class Situation(Surveyed):
+    """A survey of a device of this machine, on which candidates can be measured."""
 
-    model: ModelConfig
     found: FoundDevice
-    stack: Stack
-    survey: Survey
     engine: str = "any"
     """Whose default is the incumbent."""
     rocm: RocmFlags = field(default_factory=RocmFlags)
@@ -63,10 +60,6 @@ class Situation:
         """The backends alone, for this engine or another."""
         device, specs = self.found.device, self.model.specs
         return default_order(engine, device, specs, self.stack, self.rocm)
-
-    def kind_of(self, spec: AttentionSpec) -> str:
-        """The name of a kind of layer in this model."""
-        return kinds(self.model)[self.model.specs.index(spec)]
 
     def place(self, answer: Answer) -> Place:
         """Where an answer's measurements belong."""

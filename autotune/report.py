@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import click
 
 from autotune.decision import Choice
+from autotune.elsewhere import Elsewhere
 from autotune.estimate import estimate_s
 from autotune.measurements import print_measurements
 from autotune.plan import Plan, Situation
+from autotune.surveyed import Surveyed
 from autotune.table import print_table
 from autotune.text import choice_lines, device_text, outcome_text
 from autotune.tuner import Report
@@ -64,22 +66,32 @@ def _print_left_out(items: Iterable[LeftOut]) -> None:
         click.echo(f"left out: {where}: {item.why}")
 
 
-def print_survey(situation: Situation) -> None:
+def print_survey(surveyed: Surveyed) -> None:
     """A row a variant and kind of layer; phases with the same answer share it."""
     rows = []
     by_variant: dict[tuple[str, str, str, str], list[str]] = {}
-    for answer in situation.survey.answers:
+    for answer in surveyed.survey.answers:
         said = "; ".join(reason.text for reason in answer.support.reasons) or "yes"
-        key = (answer.backend, answer.variant.name, situation.kind_of(answer.spec), said)
+        key = (answer.backend, answer.variant.name, surveyed.kind_of(answer.spec), said)
         by_variant.setdefault(key, []).append(answer.phase.value)
     for (backend, variant, kind, said), phases in by_variant.items():
         rows.append([backend, variant, kind, ", ".join(phases), said])
-    rows += [[each.name, "", "", "", each.message] for each in situation.survey.broken]
-    if not situation.model.specs:
-        said = "; ".join(reason.text for reason in situation.model.unsupported)
-        rows += [[name, "", "", "", said] for name in situation.survey.asked]
-    title = f"{situation.model.name} on {device_text(situation.found.device)}"
-    print_table(title, ["backend", "variant", "layers", "phases", "can run"], rows)
+    rows += [[each.name, "", "", "", each.message] for each in surveyed.survey.broken]
+    if not surveyed.model.specs:
+        said = "; ".join(reason.text for reason in surveyed.model.unsupported)
+        rows += [[name, "", "", "", said] for name in surveyed.survey.asked]
+    print_table(
+        _survey_title(surveyed), ["backend", "variant", "layers", "phases", "can run"], rows
+    )
+
+
+def _survey_title(surveyed: Surveyed) -> str:
+    title = f"{surveyed.model.name} on {device_text(surveyed.found.device)}"
+    match surveyed.found:
+        case Elsewhere(source=source, is_here=is_here):
+            return f"{title}{'' if is_here else ', not here'}: asked for {source}"
+        case _:
+            return title
 
 
 def nobody_text(situation: Situation) -> str:

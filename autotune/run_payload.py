@@ -15,9 +15,10 @@ from autotune.payload import (
     reasons_payload,
     timed_payload,
 )
-from autotune.plan import Plan, Situation
+from autotune.plan import Plan
 from autotune.report import Told
 from autotune.run import Observed
+from autotune.surveyed import Surveyed
 from autotune.tuner import Report
 from kernels_bench.spec import Failed, Reason, Rejected, Timed, Wrong
 
@@ -113,25 +114,25 @@ def observed_payload(item: Observed) -> Json:
             return place | {"outcome": "rejected", "reasons": reasons_payload(reasons)}
 
 
-def survey_payload(situation: Situation) -> list[Json]:
+def survey_payload(surveyed: Surveyed) -> list[Json]:
     """`autotune backends --json`: a row a variant, kind of layer and phase."""
     rows: list[Json] = [
         {
             "schema": SCHEMA,
             "backend": answer.backend,
             "variant": answer.variant.name,
-            "spec": situation.kind_of(answer.spec),
+            "spec": surveyed.kind_of(answer.spec),
             "phase": answer.phase.value,
             "supported": bool(answer.support),
             "reasons": reasons_payload(answer.support.reasons),
         }
-        for answer in situation.survey.answers
+        for answer in surveyed.survey.answers
     ]
     rows += [
-        _refused(each.name, (Reason("import", each.message),)) for each in situation.survey.broken
+        _refused(each.name, (Reason("import", each.message),)) for each in surveyed.survey.broken
     ]
-    if not situation.model.specs:
-        rows += [_refused(name, situation.model.unsupported) for name in situation.survey.asked]
+    if not surveyed.model.specs:
+        rows += [_refused(name, surveyed.model.unsupported) for name in surveyed.survey.asked]
     return rows
 
 

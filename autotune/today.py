@@ -35,7 +35,8 @@ class Asked:
     @property
     def where(self) -> str:
         """The device's place, for people."""
-        return "there" if isinstance(self.found, Elsewhere) else "here"
+        is_away = isinstance(self.found, Elsewhere) and not self.found.is_here
+        return "there" if is_away else "here"
 
 
 def variant_today(asked: Asked, candidate: Candidate, stack: Stack) -> Variant | str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from autotune import records
 from autotune._store import Store
 from autotune.decision import Decision
+from autotune.elsewhere import Elsewhere, stack_under
 from autotune.engines import NAMES
 from autotune.findings import Findings
 from autotune.job import Job
@@ -17,13 +18,13 @@ from autotune.models import ModelConfig
 from autotune.plan import Plan, Situation, make_plan, restrict
 from autotune.profiles import Profile
 from autotune.run import Allowance, Observed, OnProgress, Run
+from autotune.surveyed import Surveyed
 from autotune.wishes import Wishes
 from kernels_bench.bench import Bench
 from kernels_bench.devices import FoundDevice
 from kernels_bench.grid import Effort, LeftOut, Limits, make_grid, standard
 from kernels_bench.messages import AskAll
 from kernels_bench.spec import Device, Phase, Timed
-from kernels_bench.stack import full_stack
 
 _HEAVY = 0.25
 """The share of a profile's weight from which on a workload is always measured."""
@@ -54,11 +55,19 @@ class Report:
         return bool(self.observed) and not any(timed)
 
 
-def look_around(model: ModelConfig, found: FoundDevice, wishes: Wishes, bench: Bench) -> Situation:
-    """Survey the backends in the measuring process. Measures nothing."""
-    stack = full_stack(found)
+def ask_backends(
+    model: ModelConfig, found: FoundDevice | Elsewhere, wishes: Wishes, bench: Bench
+) -> Surveyed:
+    """Survey the backends in the measuring process, which needs no device for it."""
+    stack = stack_under(found)
     answered = bench.survey(AskAll(found.device, stack, model.specs, tuple(Phase)))
-    return Situation(model, found, stack, restrict(answered, model, wishes), wishes.engine)
+    return Surveyed(model, found, stack, restrict(answered, model, wishes))
+
+
+def look_around(model: ModelConfig, found: FoundDevice, wishes: Wishes, bench: Bench) -> Situation:
+    """As `ask_backends`, on a device of this machine. Measures nothing."""
+    asked = ask_backends(model, found, wishes, bench)
+    return Situation(model, found, asked.stack, asked.survey, wishes.engine)
 
 
 def plan_job(job: Job, bench: Bench) -> Plan:

@@ -28,6 +28,7 @@ from autotune.chooser import choose
 from autotune.decision import Choice
 from autotune.elsewhere import Elsewhere, device_line, find_anywhere, fitting
 from autotune.errors import UsageError
+from autotune.given_stack import GivenStack, read_stack
 from autotune.incumbents import default_order
 from autotune.job import Job
 from autotune.keys import Question, versions_of
@@ -41,7 +42,7 @@ from kernels_bench.backends import find_backends
 from kernels_bench.candidates import survey
 from kernels_bench.devices import FoundDevice, find_device
 from kernels_bench.errors import DeviceError
-from kernels_bench.spec import Device, Phase
+from kernels_bench.spec import Device, Phase, Stack
 
 ROOT = Path(autotune.__file__).parents[1]
 MIG = replace(H100, partition="1g.10gb", multiprocessors=16, memory_bytes=10 << 30)
@@ -151,7 +152,8 @@ def test_a_name_means_the_device_as_it_was_measured(file: Path, model: ModelConf
     assert found.device == H100
     assert found.stack["torch"] == "9.9.8"
     assert found.stack["nvidia-driver"] == "580.1"
-    assert found.measured_at == stored.decision.provenance.created_at
+    created_at = stored.decision.provenance.created_at
+    assert found.source == f"the versions under which it was measured on {created_at[:10]}"
 
 
 def test_the_newest_decision_for_the_question_gives_the_versions(
@@ -167,7 +169,8 @@ def test_the_newest_decision_for_the_question_gives_the_versions(
     found, other = find("h100", model, file), find("h100", replace(model, name="x"), file)
     assert isinstance(found, Elsewhere)
     assert found == other
-    assert (found.stack["torch"], found.measured_at) == ("9.9.8", "2101-01-01")
+    assert found.stack["torch"] == "9.9.8"
+    assert found.source.endswith(" on 2101-01-01")
     unknown = find("h100", replace(model, max_model_len=32), file)
     assert isinstance(unknown, Elsewhere)
     assert unknown.stack["torch"] == "9.9.9"
@@ -204,16 +207,18 @@ def test_a_name_that_fits_none_lists_what_is_known_and_what_is_here(
 ) -> None:
     tune(file, model)
     with pytest.raises(DeviceError) as caught:
-        find("b200", model, file)
+        find("b999", model, file)
     first, second = str(caught.value).splitlines()
-    assert first.startswith("device 'b200': expected auto, cpu, cuda:N, rocm:N, or words of")
+    assert first.startswith("device 'b999': expected auto, cpu, cuda:N, rocm:N, or words of")
+    assert ", or one of a100, " in first
+    assert ", mi300x, " in first
     assert second.startswith(f"{file} knows: NVIDIA H100 80GB HBM3 (sm_90, 132 multiprocessors")
     assert f"here are: cpu ({find_device('cpu').device.name})" in second
 
 
 def test_a_cache_that_is_not_there_knows_no_device(file: Path, model: ModelConfig) -> None:
     with pytest.raises(DeviceError, match="knows: no device yet; here are: "):
-        find("h100", model, file)
+        find("b999", model, file)
     assert not file.exists()
 
 
@@ -227,7 +232,137 @@ def test_a_device_with_damaged_decisions_alone_is_not_known(
         store.forget([stored.id])
         store.put_decision(replace(stored.decision, **change))
     with pytest.raises(DeviceError, match="knows: no device yet"):
-        find("h100", model, file)
+        find("b999", model, file)
+
+
+# Of the catalogue
+
+
+def test_what_the_cache_does_not_know_is_asked_of_the_catalogue(
+    file: Path, model: ModelConfig
+) -> None:
+    tune(file, model)
+    found = find("MI300X", model, file)
+    assert isinstance(found, Elsewhere)
+    assert found.device.name == "AMD Instinct MI300X"
+    assert found.note == (
+        "AMD Instinct MI300X is not on this machine: answered for the versions of vLLM 0.24.0's"
+        " image for ROCm 7.2.3"
+    )
+
+
+def test_the_cache_knows_better_than_the_catalogue(file: Path, model: ModelConfig) -> None:
+    tune(file, model)
+    found = find("h100", model, file)
+    assert isinstance(found, Elsewhere)
+    assert (found.device, found.stack["torch"]) == (H100, "9.9.8")
+
+
+def test_a_short_name_that_is_no_word_finds_the_stored_device(
+    file: Path, model: ModelConfig
+) -> None:
+    """The driver counts less memory than the data sheet, and says no "7900xtx"."""
+    radeon = Device("rocm", "AMD Radeon RX 7900 XTX", "gfx1100", 96, 25753026560, 96 << 20)
+    tune(file, model, radeon)
+    found = find("7900xtx", model, file)
+    assert isinstance(found, Elsewhere)
+    assert (found.device, found.stack["torch"]) == (radeon, "9.9.8")
+
+
+def test_a_catalogued_device_that_is_here_is_the_one_that_is_here(
+    file: Path, model: ModelConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = replace(H100, memory_bytes=85520809984, power_limit_w=500)
+    here = FoundDevice("cuda:0", measured, H100_FOUND.driver)
+    monkeypatch.setattr("autotune.elsewhere.find_devices", lambda: (here, CPU_FOUND))
+    assert find("h100", model, file) is here
+    assert isinstance(find("h200", model, file), Elsewhere)
+
+
+def test_words_that_fit_several_of_the_catalogue_list_their_short_names(
+    file: Path, model: ModelConfig
+) -> None:
+    with pytest.raises(DeviceError) as caught:
+        find("gfx942", model, file)
+    assert str(caught.value) == (
+        "device 'gfx942' fits 2 devices of the catalogue; take a short name:"
+        " mi300x (AMD Instinct MI300X), mi325x (AMD Instinct MI325X)"
+    )
+
+
+def test_the_default_of_a_device_that_nobody_measured(
+    file: Path, model: ModelConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last = "nobody_else"
+    install_plugin(monkeypatch, tmp_path / "more", f"'{last}'")
+    monkeypatch.setattr("autotune.unmeasured.default_order", lambda *_: (last,))
+    choice = ask(file, model, name="mi300x")
+    assert (choice.state, choice.backend, choice.decision) == ("default", last, None)
+    assert choice.why == (
+        "AMD Instinct MI300X is not on this machine: answered for the versions of vLLM 0.24.0's"
+        " image for ROCm 7.2.3; nothing is measured for tiny on AMD Instinct MI300X;"
+        " autotune warm measures it there"
+    )
+
+
+# Under a stack that the user wrote down
+
+
+def given(tmp_path: Path, versions: Stack) -> GivenStack:
+    (tmp_path / "what-if.json").write_text(json.dumps(versions))
+    return read_stack(tmp_path / "what-if.json")
+
+
+def test_a_given_stack_stands_for_all_that_is_documented(file: Path, tmp_path: Path) -> None:
+    stack = given(tmp_path, {"Torch": "9.9.9", "amd_aiter": "1.0"})
+    found = find_anywhere("mi300x", None, Layers.alone(file), stack)
+    assert isinstance(found, Elsewhere)
+    assert found.stack == {"torch": "9.9.9", "amd-aiter": "1.0"}
+    assert found.note == (
+        f"AMD Instinct MI300X is not on this machine: answered for the versions in {stack.file}"
+    )
+
+
+def test_a_given_stack_stands_for_what_is_installed_here(
+    file: Path, model: ModelConfig, tmp_path: Path
+) -> None:
+    stack = given(tmp_path, {"torch": "9.9.9"})
+    found = find_anywhere("cpu", None, Layers.alone(file), stack)
+    assert isinstance(found, Elsewhere)
+    assert found.device == find_device("cpu").device
+    choice = choose(Asked(Question(model, "any", "balanced"), found), file)
+    start = f"answered for the versions in {stack.file}, and not for what is installed here; "
+    assert choice.why.startswith(start)
+    assert choice.why.endswith("autotune warm measures it here")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("{", "no JSON"),
+        ("[]", "expected a JSON object of versions"),
+        ('{"torch": 2}', "torch is 2; expected"),
+        ('{"torch": ""}', 'torch is ""; expected'),
+        ('{"torch": null}', "torch is null; expected"),
+    ],
+)
+def test_a_stack_that_is_none_says_what_it_should_be(
+    tmp_path: Path, content: str, said: str
+) -> None:
+    path = tmp_path / "stack.json"
+    path.write_text(content)
+    with pytest.raises(UsageError) as caught:
+        read_stack(path)
+    assert str(caught.value).startswith(f"--stack {path}: {said}")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_stack_that_is_not_there_says_so(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="No such file or directory"):
+        read_stack(tmp_path / "none.json")
+    (tmp_path / "binary").write_bytes(b"\xff")
+    with pytest.raises(UsageError, match="no JSON"):
+        read_stack(tmp_path / "binary")
 
 
 # What is answered for it
@@ -266,11 +401,12 @@ def test_a_winner_that_refuses_or_is_not_installed_here_gives_way_and_is_named(
 def test_nothing_stored_for_the_model_is_the_default_of_that_device(
     file: Path, model: ModelConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    last = "aiter_unified"
+    last = "nobody_else"
     tune(file, model, MI300X)
     install_plugin(monkeypatch, tmp_path / "more", f"'{last}'")
-    ours = frozenset(default_order("any", MI300X)) - {last}
-    choice = ask(file, replace(model, max_model_len=32), Settings(disabled=ours), "mi300x")
+    monkeypatch.setattr("autotune.unmeasured.default_order", lambda *_: ("swift", last))
+    disabled = Settings(disabled=frozenset({"swift"}))
+    choice = ask(file, replace(model, max_model_len=32), disabled, "mi300x")
     assert (choice.state, choice.backend, choice.decision) == ("default", last, None)
     assert choice.why.startswith("AMD Instinct MI300X is not on this machine: ")
     assert "; nothing is measured for tiny on AMD Instinct MI300X (nearest is" in choice.why
@@ -335,17 +471,111 @@ def test_choose_by_name_is_a_process_without_torch(
 
 @pytest.mark.parametrize(
     "command",
-    [("warm",), ("bench", "--workload", "q1s1k"), ("backends",)],
+    [("warm",), ("bench", "--workload", "q1s1k")],
     ids=lambda command: command[0],
 )
+@pytest.mark.parametrize("name", ["h100", "mi300x"])
 def test_a_command_that_needs_the_device_says_so(
-    file: Path, model: ModelConfig, tiny: str, command: tuple[str, ...]
+    file: Path, model: ModelConfig, tiny: str, command: tuple[str, ...], name: str
 ) -> None:
     tune(file, model)
-    said = error(*command, "--model", tiny, "--device", "h100")
-    assert said.startswith("autotune: device 'h100': expected auto, cpu, cuda:N or rocm:N, as this")
+    said = error(*command, "--model", tiny, "--device", name)
+    assert said.startswith(
+        f"autotune: device '{name}': expected auto, cpu, cuda:N or rocm:N, as this"
+    )
     assert f"here are: cpu ({find_device('cpu').device.name})" in said
     assert said.count("\n") == 1
+
+
+SURVEYED = {"schema", "backend", "variant", "spec", "phase", "supported", "reasons"}
+
+
+def test_backends_of_a_device_that_nobody_has(file: Path) -> None:
+    rows = run_json("backends", "--model", "gemma-2-9b", "--device", "mi300x")
+    assert all(set(row) == SURVEYED for row in rows)
+    assert {row["phase"] for row in rows} == {phase.value for phase in Phase}
+    said = {row["backend"]: row for row in rows}
+    assert {reason["field"] for reason in said["flash_attn"]["reasons"]} >= {"device"}
+    assert said["swift"]["supported"] is True
+    assert not file.exists()
+
+
+def test_the_survey_s_title_says_where_the_device_is_and_whose_versions_these_are(
+    tiny: str, tmp_path: Path
+) -> None:
+    base = ("backends", "--model", tiny, "--device")
+    title = " ".join(run(*base, "strix-halo").stdout.split()[:40])
+    assert title.startswith(
+        "tiny on AMD Radeon 8060S Graphics (gfx1151, 40 multiprocessors, 96 GiB"
+    )
+    assert "not here: asked for the versions of vLLM 0.24.0's image for ROCm 7.2.3" in title
+    stack = str(given(tmp_path, {"torch": "9.9.9"}).file)
+    title = " ".join(run(*base, "cpu", "--stack", stack).stdout.split()[:30])
+    assert "not here" not in title
+    assert "asked for the versions in" in title
+
+
+def test_backends_of_a_device_in_the_cache_are_asked_for_its_versions(
+    file: Path, model: ModelConfig, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tune(file, model)
+    install_plugin(monkeypatch, tmp_path / "picky", "'swift'")
+    (tmp_path / "picky" / "swift.py").write_text(PICKY)
+    base = ("backends", "--model", tiny, "--device", "h100")
+
+    def able(*more: str) -> set[bool]:
+        rows = run_json(*base, *more)
+        return {row["supported"] for row in rows if row["backend"] == "swift"}
+
+    assert able() == {True}
+    assert able("--cache", str(tmp_path / "empty.db")) == {False}
+    stack = given(tmp_path, {"torch": "9.9.8", "nvidia-driver": "580.1"}).file
+    assert able("--cache", str(tmp_path / "empty.db"), "--stack", str(stack)) == {True}
+
+
+@pytest.mark.parametrize("command", ["choose", "explain"])
+def test_an_answer_for_a_device_that_nobody_has(command: str, tiny: str, tmp_path: Path) -> None:
+    base = (command, "--model", tiny, "--device", "mi300x")
+    payload = run_json(*base)
+    assert (payload["state"], payload["device"]["name"]) == ("default", "AMD Instinct MI300X")
+    assert payload["why"].startswith("AMD Instinct MI300X is not on this machine: answered for ")
+    stack = str(given(tmp_path, {"torch": "9.9.9"}).file)
+    assert f"answered for the versions in {stack}" in run_json(*base, "--stack", stack)["why"]
+    said = error(*base, "--stack", "nope.json", code=2)
+    assert said == "autotune: --stack nope.json: No such file or directory\n"
+
+
+@pytest.mark.parametrize("command", ["backends", "choose"])
+def test_a_device_of_the_catalogue_costs_the_parent_no_torch(tiny: str, command: str) -> None:
+    code = (
+        "import sys; from autotune.commands import cli; cli(standalone_mode=False);"
+        "assert not {'torch', 'triton'} & set(sys.modules)"
+    )
+    asked = (command, "--model", tiny, "--device", "mi300x", "--json")
+    done = subprocess.run(
+        [sys.executable, "-c", code, *asked],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)
+
+
+def test_a_start_loads_no_catalogue(tiny: str) -> None:
+    code = (
+        "import sys, autotune; autotune.choose(sys.argv[1], device='cpu');"
+        "assert not [name for name in sys.modules if 'catalogue' in name]"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, tiny],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_ls_of_one_device(file: Path, tiny: str, model: ModelConfig) -> None:

@@ -36,6 +36,12 @@ def test_a_declared_alias() -> None:
     assert kinship(MI300X, MI325X)
 
 
+def test_a_gpu_that_is_passed_through_to_a_virtual_host() -> None:
+    virtual = replace(MI300X, name="AMD Instinct MI300X VF", memory_bytes=205822885888)
+    assert kinship(virtual, MI300X)
+    assert kinship(virtual, MI325X) == ()
+
+
 def test_an_alias_that_the_user_declares() -> None:
     pcie = replace(H100, name="NVIDIA H100 PCIe", multiprocessors=114)
     assert kinship(pcie, H100) == ()

@@ -1,4 +1,4 @@
-"""`autotune backends`: who can run a model here, and every reason why not."""
+"""`autotune backends`: who can run a model on a device, and every reason why not."""
 
 from __future__ import annotations
 
@@ -7,25 +7,38 @@ import os
 
 import click
 
-from autotune.commands.options import Target, any_target_options, json_option
+from autotune._store import Layers
+from autotune.commands.options import (
+    Target,
+    any_target_options,
+    cache_option,
+    json_option,
+    stack_option,
+)
+from autotune.elsewhere import find_anywhere
+from autotune.given_stack import GivenStack
 from autotune.report import print_survey
 from autotune.run_payload import survey_payload
 from autotune.settings import read_settings
-from autotune.tuner import look_around
+from autotune.tuner import ask_backends
 from autotune.wishes import Wishes
 from kernels_bench.bench import Bench
-from kernels_bench.devices import find_device
 
 
 @click.command()
 @any_target_options
+@stack_option
+@cache_option
 @json_option
-def command(target: Target, as_json: bool) -> None:
-    """List every variant of every backend with a yes, or all of its reasons."""
+def command(target: Target, given: GivenStack | None, layers: Layers, as_json: bool) -> None:
+    """List every variant of every backend with a yes, or all of its reasons. The device need not
+    be here.
+    """
     wishes = Wishes(target.engine, read_settings(os.environ).disabled)
+    found = find_anywhere(target.device, None, layers, given)
     with Bench() as bench:
-        situation = look_around(target.model(), find_device(target.device), wishes, bench)
+        surveyed = ask_backends(target.model(), found, wishes, bench)
     if as_json:
-        click.echo(json.dumps(survey_payload(situation), indent=2))
+        click.echo(json.dumps(survey_payload(surveyed), indent=2))
     else:
-        print_survey(situation)
+        print_survey(surveyed)

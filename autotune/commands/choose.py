@@ -17,10 +17,12 @@ from autotune.commands.options import (
     profile_from,
     profile_option,
     settings_from,
+    stack_option,
 )
 from autotune.decision import Choice
 from autotune.elsewhere import find_anywhere
 from autotune.engine_options import option_pairs
+from autotune.given_stack import GivenStack
 from autotune.payload import choice_payload
 from autotune.start import heed_quarantine
 from autotune.text import choice_lines
@@ -52,6 +54,7 @@ _HITS = ("exact", "drifted", "borrowed")
     flag_value="exact",
     help="Exit 4 unless the answer was measured; the default is exact.",
 )
+@stack_option
 @cache_option
 @json_option
 def command(
@@ -60,13 +63,14 @@ def command(
     form: str,
     strict: bool,
     assert_hit: str | None,
+    given: GivenStack | None,
     layers: Layers,
     as_json: bool,
 ) -> None:
     """Print the backend that an engine would get. Reads the cache; measures nothing."""
     settings = settings_from(profile)
     question = target.question(profile_from(settings))
-    found = find_anywhere(target.device, question, layers)
+    found = find_anywhere(target.device, question, layers, given)
     choice = answer(Asked(question, found, settings, strict), layers)
     choice = heed_quarantine(question, choice, layers, os.environ)
     if choice.state == "default":

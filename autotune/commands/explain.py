@@ -18,10 +18,12 @@ from autotune.commands.options import (
     profile_from,
     profile_option,
     settings_from,
+    stack_option,
 )
 from autotune.elsewhere import find_anywhere
 from autotune.explanation import Explanation, Loser, Rival, explain
 from autotune.explanation_text import print_explanation
+from autotune.given_stack import GivenStack
 from autotune.payload import Json, choice_payload, pages_payload, reasons_payload
 from autotune.replay import Rules
 from autotune.today import Asked
@@ -31,14 +33,21 @@ from kernels_bench.spec import Failed, Rejected, Timed, Wrong
 @click.command()
 @named_target_options
 @profile_option
+@stack_option
 @cache_option
 @json_option
-def command(target: Target, profile: str | None, layers: Layers, as_json: bool) -> None:
+def command(
+    target: Target,
+    profile: str | None,
+    given: GivenStack | None,
+    layers: Layers,
+    as_json: bool,
+) -> None:
     """Say why `choose` answers so: margin, rivals, reasons, age; on a miss, what differs."""
     settings = settings_from(profile)
     weighed = profile_from(settings)
     question = target.question(weighed)
-    found = find_anywhere(target.device, question, layers)
+    found = find_anywhere(target.device, question, layers, given)
     asked = Asked(question, found, settings)
     choice = answer(asked, layers)
     rules = Rules(question.engine, weighed, settings.disabled)

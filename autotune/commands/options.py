@@ -6,6 +6,7 @@ import functools
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import click
@@ -13,6 +14,7 @@ import click
 from autotune._store import Layers, find_layers
 from autotune.elsewhere import refuse_name
 from autotune.errors import UsageError
+from autotune.given_stack import read_stack
 from autotune.keys import Question
 from autotune.models import ModelConfig, ModelRequest, load_model
 from autotune.profiles import Profile, find_profile
@@ -47,14 +49,14 @@ def target_options(command: Command) -> Command:
 
 
 def named_target_options(command: Command) -> Command:
-    """As `target_options`; the device may also be one that the cache knows."""
+    """As `target_options`; the device may also be one of the cache or of the catalogue."""
     return _with_target(_model_option(required=True), _device_anywhere, command)
 
 
 def any_target_options(command: Command) -> Command:
-    """As `target_options`; without --model a common layer stands for all."""
+    """As `named_target_options`; without --model a common layer stands for all."""
     model = _model_option(default="llama-3.1-8b", show_default=True)
-    return _with_target(model, _device_here, command)
+    return _with_target(model, _device_anywhere, command)
 
 
 def targets_options(command: Command) -> Command:
@@ -63,7 +65,7 @@ def targets_options(command: Command) -> Command:
 
 
 def _refuse_name(ctx: click.Context, option: click.Parameter, text: str) -> str:
-    """Measuring and surveying need the device itself."""
+    """Measuring needs the device itself."""
     refuse_name(text)
     return text
 
@@ -74,7 +76,8 @@ _device_here = click.option(
 )  # fmt: skip
 _device_anywhere = click.option(
     "--device", default="auto", show_default=True, metavar="auto|cpu|cuda:N|NAME",
-    help="auto is the first GPU, or the CPU; or words of a device in the cache: h100.",
+    help="auto is the first GPU, or the CPU; or a device that is not here, by words of one in the"
+    " cache or by a short name: h100, mi300x, strix-halo.",
 )  # fmt: skip
 
 
@@ -168,6 +171,24 @@ def cache_option(command: Command) -> Command:
     def bundled(cache_file: str | None, **others: Any) -> Any:
         layers: Layers = find_layers(cache_file, os.environ)
         return command(layers=layers, **others)
+
+    return bundled
+
+
+def stack_option(command: Command) -> Command:
+    """--stack, as the `given` stack; None where there is none."""
+
+    @click.option(
+        "--stack",
+        "stack_file",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        help='What to take for installed under the device: a JSON object, {"torch": "2.11.0"}.',
+    )
+    @functools.wraps(command)
+    def bundled(stack_file: Path | None, **others: Any) -> Any:
+        given = None if stack_file is None else read_stack(stack_file)
+        return command(given=given, **others)
 
     return bundled
 
