@@ -69,7 +69,7 @@ class Prefill:
             page_size=batch.pages.size,
             causal=spec.causal,
             sm_scale=batch.softmax_scale,
-            window_left=_window_left(spec),
+            window_left=window_left(spec),
             logits_soft_cap=spec.logit_softcap,
             q_data_type=batch.query.dtype,
             kv_data_type=batch.key_cache.dtype,
@@ -124,7 +124,7 @@ class Decode:
                 head_dim=spec.head_dim,
                 page_size=batch.pages.size,
                 sm_scale=batch.softmax_scale,
-                window_left=_window_left(spec),
+                window_left=window_left(spec),
                 logits_soft_cap=spec.logit_softcap,
                 q_data_type=batch.query.dtype,
                 kv_data_type=batch.key_cache.dtype,
@@ -239,6 +239,6 @@ def _bound_run(
     )
 
 
-def _window_left(spec: AttentionSpec) -> int:
+def window_left(spec: AttentionSpec) -> int:
     """Keys before the query's own; -1 is all."""
     return -1 if spec.sliding_window is None else spec.sliding_window - 1
