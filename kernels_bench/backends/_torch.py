@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernels_bench.backends._needs import lacks, needs_torch
+from kernels_bench.backends._needs import lacks, needs_encoder_phase, needs_torch
 from kernels_bench.gather import gather_pages
-from kernels_bench.spec import AttentionSpec, Device, Pages, Reason, Stack
+from kernels_bench.spec import AttentionSpec, Device, Pages, Phase, Reason, Stack
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,9 +17,13 @@ ANY_PAGES = tuple(Pages(size) for size in (16, 32, 64, 128, 256))
 """A gather takes every size; these are the usual ones."""
 
 
-def torch_refusals(device: Device, spec: AttentionSpec, stack: Stack) -> list[Reason]:
+def torch_refusals(device: Device, spec: AttentionSpec, phase: Phase, stack: Stack) -> list[Reason]:
     """Why no call of torch can run this layer here."""
-    return [*needs_torch(device, stack), *lacks(spec, "mla", "quantized_kv")]
+    return [
+        *needs_torch(device, stack),
+        *lacks(spec, "mla", "quantized_kv"),
+        *needs_encoder_phase(spec, phase),
+    ]
 
 
 class GatheredBatch:

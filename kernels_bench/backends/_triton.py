@@ -6,11 +6,12 @@ from kernels_bench.backends._needs import (
     compute_capability,
     lacks,
     needs_dtype,
+    needs_encoder_phase,
     needs_gpu,
     needs_package,
     needs_torch,
 )
-from kernels_bench.spec import AttentionSpec, Device, Pages, Reason, Stack
+from kernels_bench.spec import AttentionSpec, Device, Pages, Phase, Reason, Stack
 
 PAGES = tuple(Pages(size) for size in (16, 32, 64, 128))
 """The kernels look every token's page up, so that any power of two from 16 would do."""
@@ -27,7 +28,9 @@ def triton_package(stack: Stack) -> str:
     return next((name for name in _TRITON_PACKAGES if name in stack), _TRITON_PACKAGES[0])
 
 
-def triton_refusals(device: Device, spec: AttentionSpec, stack: Stack) -> list[Reason]:
+def triton_refusals(
+    device: Device, spec: AttentionSpec, phase: Phase, stack: Stack
+) -> list[Reason]:
     """Every reason why no kernel of ours can run this layer here."""
     reasons = needs_gpu(device, "cuda", "rocm") + needs_torch(device, stack)
     reasons += needs_package(stack, triton_package(stack), "install triton")
@@ -40,7 +43,7 @@ def triton_refusals(device: Device, spec: AttentionSpec, stack: Stack) -> list[R
     reasons += _dim_refusals("head_dim", spec.head_dim)
     if spec.value_dim != spec.head_dim:
         reasons += _dim_refusals("head_dim_v", spec.value_dim)
-    return reasons
+    return reasons + needs_encoder_phase(spec, phase)
 
 
 def _dim_refusals(field: str, dim: int) -> list[Reason]:

@@ -49,12 +49,12 @@ class TorchFlex:
         stack: Stack,
     ) -> Support:
         """All but sinks, quantised caches and MLA, where torch can compile it."""
-        reasons = torch_refusals(device, spec, stack)
+        reasons = torch_refusals(device, spec, phase, stack)
         if device.kind == "cpu":
             reasons += _needs_of_the_cpu_template(device, stack)
         else:
             reasons += needs_package(stack, "triton", "torch compiles for a GPU through it")
-        return Support((*reasons, *lacks(spec, "sinks")))
+        return Support((*reasons, *lacks(spec, "sinks", "batch_invariance")))
 
     def prepare(self, variant: Variant, spec: AttentionSpec, batch: PagedBatch) -> Launch:
         """Bind to a batch; the first `run` of a new kind of shape compiles."""

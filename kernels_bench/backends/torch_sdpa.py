@@ -45,7 +45,9 @@ class TorchSdpa:
         stack: Stack,
     ) -> Support:
         """All but soft caps, quantised caches and MLA: a mask expresses the rest."""
-        reasons = [*torch_refusals(device, spec, stack), *lacks(spec, "softcap")]
+        reasons = [*torch_refusals(device, spec, phase, stack), *lacks(spec, "softcap")]
+        if variant.name == _PADDED.name:  # the other one attends to each request alone
+            reasons += lacks(spec, "batch_invariance")
         if spec.has_alibi and device.kind != "cpu":
             # Its fused kernels refuse a bias in another dtype than the query's.
             text = f"has_alibi: on a GPU the bias must be {spec.dtype}, too coarse for a distance"

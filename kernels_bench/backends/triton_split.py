@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from kernels_bench.backends._needs import lacks
 from kernels_bench.backends._triton import PAGES, triton_package, triton_refusals
 from kernels_bench.backends._triton_tiles import Tile, keys_at
 from kernels_bench.capture import UNIFORM_PHASES
@@ -48,7 +49,8 @@ class TritonSplit:
         stack: Stack,
     ) -> Support:
         """All but sinks, ALiBi, chunks, quantised caches and MLA, where Triton runs."""
-        return Support(tuple(triton_refusals(device, spec, stack)))
+        reasons = triton_refusals(device, spec, phase, stack)
+        return Support((*reasons, *lacks(spec, "batch_invariance")))
 
     def prepare(self, variant: Variant, spec: AttentionSpec, batch: PagedBatch) -> Launch:
         """Bind to a batch; the first `run` of a kind of layer compiles."""

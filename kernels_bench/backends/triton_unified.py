@@ -35,7 +35,7 @@ class TritonUnified:
         stack: Stack,
     ) -> Support:
         """All but sinks, ALiBi, chunks, quantised caches and MLA, where Triton runs."""
-        return Support(tuple(triton_refusals(device, spec, stack)))
+        return Support(tuple(triton_refusals(device, spec, phase, stack)))
 
     def prepare(self, variant: Variant, spec: AttentionSpec, batch: PagedBatch) -> Launch:
         """Bind to a batch; the first `run` of a kind of layer compiles."""
