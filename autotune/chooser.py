@@ -16,11 +16,11 @@ from autotune.engine_options import single_options
 from autotune.errors import LockError, UsageError
 from autotune.keys import device_key
 from autotune.kin import kinship
+from autotune.known import misspelt_text
 from autotune.override import Refused, Taken, check, cost_text, wanted
 from autotune.remembered import Answer, Pinned, Unusable, joined, take
 from autotune.today import Asked
 from autotune.unmeasured import by_default, miss_text, unmeasured
-from kernels_bench.backends import find_backend
 
 _log = logging.getLogger("autotune")
 
@@ -30,7 +30,8 @@ def choose(asked: Asked, cache: Layers | Path) -> Choice:
 
     A cache is one file, or the layers that `find_layers` gives. One that cannot be read is told in
     `unread` and in a warning, and costs its own rows alone: no start fails because of it. Raises
-    UsageError or LockError for an override or a lock that cannot be followed, under `strict`.
+    UsageError or LockError for an override or a lock that cannot be followed, and for a disabled
+    backend that nobody knows, under `strict`.
     """
     choice = answer(asked, cache)
     if asked.settings.mode != "off":
@@ -50,7 +51,11 @@ def answer(asked: Asked, cache: Layers | Path) -> Choice:
 def _answer(asked: Asked, layers: Layers) -> Choice:
     if asked.settings.mode == "off":
         return by_default(asked, "AUTOTUNE_MODE=off")
-    notes: list[str] = [*_unknown_names(asked)]
+    notes = list[str]()
+    if misspelt := misspelt_text(asked):
+        if asked.strict:
+            raise UsageError(misspelt)
+        notes.append(misspelt)
     for each in wanted(asked):
         match check(asked, each):
             case Taken() as taken:
@@ -165,10 +170,3 @@ def _invariance(asked: Asked) -> str:
     if not said:
         return ""
     return f"off under {' and '.join(said)}: AUTOTUNE_FORCE=1 chooses by measurements all the same"
-
-
-def _unknown_names(asked: Asked) -> Iterable[str]:
-    """A typing error must not bring back what somebody meant to be rid of."""
-    unknown = sorted(name for name in asked.settings.disabled if find_backend(name) is None)
-    if unknown:
-        yield f"AUTOTUNE_DISABLE_BACKENDS: no such backend is installed: {', '.join(unknown)}"

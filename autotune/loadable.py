@@ -9,6 +9,7 @@ from autotune.engine_options import single_options
 from autotune.ranking import Candidate
 from autotune.wishes import Wishes
 from kernels_bench.backends import Broken, find_backend
+from kernels_bench.candidates import ask_variants
 from kernels_bench.spec import AttentionSpec, Device, Reason, Stack, Variant
 
 
@@ -35,7 +36,7 @@ def variants_of(site: Site, backend: str) -> tuple[Variant, ...]:
     if found is None or isinstance(found, Broken):
         return ()
     try:
-        every = [found.variants(site.device, spec, site.stack) for spec in site.specs]
+        every = [ask_variants(found, site.device, spec, site.stack) for spec in site.specs]
     except Exception:  # a plug-in's code: what it cannot say is not known
         return ()
     return tuple({each.name: each for some in every for each in some}.values())

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 from autotune.decision import Choice
 from autotune.elsewhere import stack_under
+from autotune.known import Known, unknown, unknown_text
 from autotune.ranking import Candidate
 from autotune.today import Asked, first_able, why_not
-from kernels_bench.backends import find_backends
-from kernels_bench.backends.base import Backend
-from kernels_bench.spec import Stack, Variant
+from kernels_bench.spec import Variant
 
 
 @dataclass(frozen=True)
@@ -56,38 +55,13 @@ def wanted(asked: Asked) -> tuple[Wanted, ...]:
 def check(asked: Asked, wanted: Wanted) -> Taken | Refused:
     """Ask the backend itself."""
     stack = stack_under(asked.found)
-    backends = find_backends().backends
-    name, _, variant = _ours(asked, wanted.name, backends, stack).partition(":")
+    known = Known(asked, stack)
+    name, _, variant = known.ours(wanted.name).partition(":")
     if able := first_able(asked, name, stack, variant or None):
         return Taken(wanted, *able)
-    names = [backend.name for backend in backends]
-    can = [each for each in names if first_able(asked, each, stack)]
-    cannot = [f"{each} (cannot run {asked.where})" for each in names if each not in can]
-    why = why_not(asked, name, stack, variant or None)
-    known = ", ".join([*can, *cannot])
-    return Refused(f"{wanted.text} cannot be taken: {why}; known: {known}")
-
-
-def _ours(asked: Asked, text: str, backends: tuple[Backend, ...], stack: Stack) -> str:
-    """Our name for what may be the engine's: vLLM says TRITON_ATTN."""
-    plain = text.strip()
-    name, colon, variant = plain.partition(":")
-    if any(each.name == name.lower() for each in backends):
-        return f"{name.lower()}{colon}{variant}"
-    for backend in backends:
-        for each in _variants(asked, backend, stack):
-            options = each.engine_options.get(asked.question.engine, {})
-            if plain.upper() in (value for value in options.values() if isinstance(value, str)):
-                return backend.name
-    return plain
-
-
-def _variants(asked: Asked, backend: Backend, stack: Stack) -> tuple[Variant, ...]:
-    device, specs = asked.found.device, asked.question.model.specs
-    try:
-        return tuple(v for spec in specs for v in backend.variants(device, spec, stack))
-    except Exception:  # a plug-in's code: the check that follows tells what it raises
-        return ()
+    missing = unknown([name])
+    why = unknown_text(missing) if missing else why_not(asked, name, stack, variant or None)
+    return Refused(f"{wanted.text} cannot be taken: {why}; known: {known.text}")
 
 
 def cost_text(taken: Taken, automatic: Choice) -> str:

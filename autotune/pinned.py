@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from autotune.decision import Decision
+from autotune.elsewhere import stack_under
 from autotune.errors import LockError
+from autotune.known import Known, unknown, unknown_text
 from autotune.lock import Located, Lock, load_lock, matching
 from autotune.nearest import Stored, nearest
 from autotune.remembered import Answer, Pinned
 from autotune.today import Asked
-from kernels_bench.backends import find_backend
+from kernels_bench.backends import is_known
 
 
 def pinned(asked: Asked, path: Path) -> Pinned:
@@ -23,16 +25,27 @@ def pinned(asked: Asked, path: Path) -> Pinned:
         if asked.strict:
             raise
         return Pinned(notes=(str(error),))
-    unknown = sorted(name for name in lock.deny if find_backend(name) is None)
-    notes = [f"lock {lock.source}: denies {name}, no such backend is installed" for name in unknown]
+    notes = _misspelt(lock, asked)
     found = matching(lock, asked.question.text, asked.found.device)
-    if found is None or find_backend(found.entry.candidate.backend) is None:
+    if found is None or not is_known(found.entry.candidate.backend):
         why = _nothing_fits(lock, asked) if found is None else _unknown_backend(lock, found)
         if asked.strict:
             raise LockError(why)
         return Pinned(deny=lock.deny, notes=(*notes, why))
     where = f"lock {lock.source} line {found.line}"
-    return Pinned((Answer(_decision(found), "lock"),), lock.deny, tuple(notes), where)
+    return Pinned((Answer(_decision(found), "lock"),), lock.deny, notes, where)
+
+
+def _misspelt(lock: Lock, asked: Asked) -> tuple[str, ...]:
+    """Names of the deny list that deny nobody."""
+    missing = unknown(lock.deny)
+    if not missing:
+        return ()
+    known = Known(asked, stack_under(asked.found)).text
+    told = f"lock {lock.source}: deny: {unknown_text(missing)}; known: {known}"
+    if asked.strict:
+        raise LockError(told)
+    return (told,)
 
 
 def _unknown_backend(lock: Lock, found: Located) -> str:

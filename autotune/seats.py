@@ -13,9 +13,11 @@ from autotune.keys import device_key
 from autotune.models import ModelConfig, kinds
 from autotune.ranking import Candidate
 from kernels_bench.backends import Broken, find_backend
+from kernels_bench.candidates import ask_variants
 from kernels_bench.capture import UNIFORM_PHASES
+from kernels_bench.contract import asked_text
 from kernels_bench.devices import FoundDevice, devices_text, find_devices
-from kernels_bench.errors import DeviceError, one_line
+from kernels_bench.errors import DeviceError
 from kernels_bench.spec import AttentionSpec, Device, Pages, Phase, Stack, Variant
 
 if TYPE_CHECKING:
@@ -156,9 +158,9 @@ def _kernel(who: Candidate, spec: AttentionSpec, device: Device, stack: Stack) -
         why = "no such backend is installed" if backend is None else backend.message
         raise NoBackendError(f"{who.label}: {why}; choose again")
     try:
-        variants = backend.variants(device, spec, stack)
+        variants = ask_variants(backend, device, spec, stack)
     except Exception as error:  # a plug-in's code: whatever it raises is its reason
-        raise NoBackendError(f"{who.label}: asked, it raised {one_line(error)}") from error
+        raise NoBackendError(f"{who.label}: {asked_text(error)}") from error
     for variant in variants:
         if variant.name == who.variant:
             return Kernel(backend, variant, spec, who.pages)

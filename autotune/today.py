@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 
 from autotune.elsewhere import Elsewhere
@@ -12,9 +14,9 @@ from autotune.settings import Settings
 from autotune.wishes import Wishes
 from kernels_bench.backends import Broken, find_backend
 from kernels_bench.backends.base import Backend
-from kernels_bench.candidates import ask, choose_pages
+from kernels_bench.candidates import ask, ask_variants, choose_pages
+from kernels_bench.contract import asked_text
 from kernels_bench.devices import FoundDevice
-from kernels_bench.errors import one_line
 from kernels_bench.spec import Phase, Reason, Stack, Variant
 
 
@@ -104,19 +106,21 @@ def _answers(
     if isinstance(backend, Broken):
         return backend
     try:
-        return tuple(
-            _Answer(variant, _refusals(backend, variant, asked, stack))
-            for variant in _variants(backend, asked, stack)
-            if only in (None, variant.name)
-        )
-    except Exception as error:  # a plug-in's code: whatever it raises is its reason
-        return Broken(name, f"asked, it raised {one_line(error)}")
+        with redirect_stdout(sys.stderr):  # a plug-in may print; stdout belongs to results
+            return tuple(
+                _Answer(variant, _refusals(backend, variant, asked, stack))
+                for variant in _variants(backend, asked, stack)
+                if only in (None, variant.name)
+            )
+    # A plug-in's code: whatever it raises, a wish to leave too, is its reason.
+    except (Exception, SystemExit) as error:
+        return Broken(name, asked_text(error))
 
 
 def _variants(backend: Backend, asked: Asked, stack: Stack) -> Iterable[Variant]:
     """Each name once, though several kinds of layer have it."""
     device, specs = asked.found.device, asked.question.model.specs
-    named = {v.name: v for spec in specs for v in backend.variants(device, spec, stack)}
+    named = {v.name: v for spec in specs for v in ask_variants(backend, device, spec, stack)}
     return named.values()
 
 

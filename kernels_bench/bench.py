@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
+from kernels_bench.backends import Broken
 from kernels_bench.candidates import Survey
 from kernels_bench.child import Child, Died, OutOfTime
 from kernels_bench.errors import WorkerError
@@ -24,6 +25,7 @@ from kernels_bench.messages import (
     Request,
     Step,
     Task,
+    Turn,
 )
 from kernels_bench.patience import Patience
 from kernels_bench.spec import Failed
@@ -36,7 +38,8 @@ _AnswerT = TypeVar("_AnswerT", Examined, Finished)
 class Bench:
     """Surveys and measures in a child process that is started when first needed.
 
-    A candidate that kills the child, or hangs it, becomes `Failed`; a new child goes on without it.
+    A candidate that kills the child, or hangs it, becomes `Failed`, or `Broken` where it was only
+    asked; a new child goes on without it.
     """
 
     def __init__(self, patience: Patience | None = None) -> None:
@@ -56,14 +59,21 @@ class Bench:
             self._child = None
 
     def survey(self, request: AskAll) -> Survey:
-        """Ask every backend; raises WorkerError where the child cannot answer."""
-        match self._ask(request, None, lambda _: None):
-            case Survey() as answer:
-                return answer
-            case Died(failed=failed):
-                raise WorkerError(f"the measuring process ended while asking: {failed.message}")
-            case other:
-                raise _nonsense(other, AskAll.__name__)
+        """Ask every backend. Whoever ends the child is broken, and another child asks the others.
+        Raises WorkerError where the child cannot answer.
+        """
+        broken: list[Broken] = []
+        while True:
+            without = (*request.without, *(each.name for each in broken))
+            match self._ask(replace(request, without=without), None, lambda _: None):
+                case Survey() as answer:
+                    return replace(answer, broken=(*answer.broken, *broken))
+                case Died(last=Turn(backend=name), failed=failed):
+                    broken.append(Broken(name, failed.message))
+                case Died(failed=failed):
+                    raise WorkerError(f"the measuring process ended while asking: {failed.message}")
+                case other:
+                    raise _nonsense(other, AskAll.__name__)
 
     def rehearse(
         self,

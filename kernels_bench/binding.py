@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from kernels_bench.backends import Broken, find_backend
+from kernels_bench.incomplete import IncompleteError, incomplete_text
 
 if TYPE_CHECKING:
     from kernels_bench.backends.base import Backend, Launch, PagedBatch
@@ -18,8 +19,14 @@ class GoneError(Exception):
 
 
 def prepared(entrant: Entrant, spec: AttentionSpec, batch: PagedBatch) -> Launch:
-    """A candidate bound to a batch; raises what it raises, and GoneError."""
-    return _backend(entrant.backend).prepare(entrant.variant, spec, batch)
+    """A candidate bound to a batch; raises what it raises, GoneError and IncompleteError."""
+    backend = _backend(entrant.backend)
+    try:
+        return backend.prepare(entrant.variant, spec, batch)
+    except (ImportError, OSError) as error:
+        if told := incomplete_text(error, entrant.variant.packages):
+            raise IncompleteError(told) from error
+        raise
 
 
 @lru_cache

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from kernels_bench.backends import Broken, FoundBackends
 from kernels_bench.backends.base import Backend
-from kernels_bench.errors import one_line
+from kernels_bench.contract import asked_text, checked_support, checked_variants
 from kernels_bench.spec import AttentionSpec, Device, Pages, Phase, Reason, Stack, Support, Variant
 
 
@@ -59,17 +59,29 @@ def survey(
     stack: Stack,
     specs: tuple[AttentionSpec, ...],
     phases: tuple[Phase, ...],
+    on_ask: Callable[[str], None] = lambda _: None,
 ) -> Survey:
-    """Ask all. A backend that raises instead of answering is broken; the rest goes on."""
+    """Ask all; `on_ask` hears each name before its code runs. A backend that raises, or answers
+    something else than the contract says, is broken; the rest goes on.
+    """
     answers: list[Answer] = []
     broken = list(found.broken)
     for backend in found.backends:
+        on_ask(backend.name)
         try:
             answers += tuple(_ask(backend, device, stack, specs, phases))  # all of them or none
-        except Exception as error:  # a plug-in's code: whatever it raises is its reason
-            broken.append(Broken(backend.name, f"asked, it raised {one_line(error)}"))
+        # A plug-in's code: whatever it raises, a wish to leave too, is its reason.
+        except (Exception, SystemExit) as error:
+            broken.append(Broken(backend.name, asked_text(error)))
     names = tuple(backend.name for backend in found.backends)
     return Survey(tuple(answers), tuple(broken), names)
+
+
+def ask_variants(
+    backend: Backend, device: Device, spec: AttentionSpec, stack: Stack
+) -> tuple[Variant, ...]:
+    """What a backend has for one layer kind; raises what it raises, and ContractError."""
+    return checked_variants(backend.variants(device, spec, stack))
 
 
 def ask(
@@ -80,8 +92,10 @@ def ask(
     phase: Phase,
     stack: Stack,
 ) -> Answer:
-    """One answer, the pinned page size checked for all backends alike."""
-    support = backend.supports(variant, device, spec, phase, stack)
+    """One answer, the pinned page size checked for all backends alike; raises what it raises, and
+    ContractError.
+    """
+    support = checked_support(backend.supports(variant, device, spec, phase, stack))
     pages = choose_pages(variant, spec.page_size)
     if pages is None:
         sizes = ", ".join(str(size) for size in sorted({pages.size for pages in variant.pages}))
@@ -107,6 +121,6 @@ def _ask(
     phases: tuple[Phase, ...],
 ) -> Iterator[Answer]:
     for spec in specs:
-        for variant in backend.variants(device, spec, stack):
+        for variant in ask_variants(backend, device, spec, stack):
             for phase in phases:
                 yield ask(backend, variant, device, spec, phase, stack)

@@ -13,7 +13,7 @@ from multiprocessing.connection import Pipe
 from typing import IO
 
 from kernels_bench.errors import WorkerError
-from kernels_bench.messages import Event, Request, Step
+from kernels_bench.messages import Event, Request, Step, Turn
 from kernels_bench.processes import ended_text, kill_group, last_lines, search_path
 from kernels_bench.spec import Failed
 
@@ -31,7 +31,7 @@ class OutOfTime:
 class Died:
     """The process is gone, and this is what it was doing."""
 
-    last: Step | None
+    last: Step | Turn | None
     failed: Failed
 
 
@@ -74,7 +74,7 @@ class Child:
 
         `silence_s` without a word counts as a hang; `deadline` is a `time.monotonic` moment.
         """
-        last: Step | None = None
+        last: Step | Turn | None = None
         try:
             # What earlier candidates printed are nobody's last words. No seek: the offset is shared
             # with the child, which is writing.
@@ -87,10 +87,14 @@ class Child:
                 if not self._connection.poll(wait_s):
                     return self._give_up(last, silence_s, deadline)
                 event: Event = self._connection.recv()
-                if not isinstance(event, Step):
-                    return event
+                match event:
+                    case Turn(printed_bytes=printed_bytes):
+                        self._heard_bytes = printed_bytes
+                    case Step():
+                        on_step(event)
+                    case _:
+                        return event
                 last = event
-                on_step(event)
         except (EOFError, OSError):
             message = self._last_words(last)
             self.kill()
@@ -116,25 +120,31 @@ class Child:
         self._output.close()
 
     def _give_up(
-        self, last: Step | None, silence_s: float, deadline: float | None
+        self, last: Step | Turn | None, silence_s: float, deadline: float | None
     ) -> OutOfTime | Died:
+        self.stop()
+        said = self._said() if isinstance(last, Turn) else ""
         self.kill()
         if deadline is not None and time.monotonic() >= deadline:
             return OutOfTime()
-        return Died(last, Failed("hang", f"silent for {silence_s:g} s{_while(last)}"))
+        return Died(last, Failed("hang", f"silent for {silence_s:g} s{_while(last)}{said}"))
 
-    def _last_words(self, last: Step | None) -> str:
+    def _last_words(self, last: Step | Turn | None) -> str:
         """How it ended, what it was doing, and the last line that it printed meanwhile."""
         try:
             code = self._process.wait(_DYING_S)
         except subprocess.TimeoutExpired:  # a candidate closed every file, and lives on
             self.stop()
             code = self._process.wait()
+        return f"{ended_text(code)}{_while(last)}{self._said()}"
+
+    def _said(self) -> str:
+        """The last line that it printed meanwhile, after a colon; empty where it said nothing."""
         lines = last_lines(self._output, _TAIL_BYTES, self._heard_bytes)
         # Terminals obey what cannot be printed.
         printable = ("".join(filter(str.isprintable, line)).strip() for line in lines)
         said = next(filter(None, [*printable][::-1]), "")
-        return f"{ended_text(code)}{_while(last)}{said and f': {said}'}"
+        return f": {said}" if said else ""
 
 
 _DOING = {
@@ -142,8 +152,10 @@ _DOING = {
     "compile": "compiling",
     "check": "being checked",
     "time": "being timed",
+    "import": "being imported",
+    "ask": "being asked",
 }
 
 
-def _while(last: Step | None) -> str:
+def _while(last: Step | Turn | None) -> str:
     return "" if last is None else f" while {_DOING[last.doing]}"

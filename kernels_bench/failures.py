@@ -6,6 +6,7 @@ import re
 
 from kernels_bench.binding import GoneError
 from kernels_bench.errors import one_line
+from kernels_bench.incomplete import IncompleteError, incomplete_text
 from kernels_bench.spec import Failed
 
 _ERROR = re.compile(r":\s(?:fatal\s)?error:\s(.+)")
@@ -14,7 +15,7 @@ _COMPILERS = ("torch._inductor", "torch._dynamo", "triton.compiler")
 
 def failure(error: Exception) -> Failed:
     """What a candidate raised, as an outcome."""
-    if isinstance(error, GoneError):
+    if isinstance(error, (GoneError, IncompleteError)):
         return Failed("exception", str(error))
     built_by_ninja = "Ninja build failed" in str(error)  # FlashInfer, at a kernel's first use
     if built_by_ninja or type(error).__module__.startswith(_COMPILERS):
@@ -23,7 +24,7 @@ def failure(error: Exception) -> Failed:
     if isinstance(error, MemoryError) or out_of_memory:
         # torch goes on about every byte of the GPU, and what to set.
         return Failed("memory", one_line(error).partition(" GPU ")[0])
-    return Failed("exception", one_line(error))
+    return Failed("exception", incomplete_text(error) or one_line(error))
 
 
 def _told_by_the_compiler(error: Exception) -> str:

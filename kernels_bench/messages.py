@@ -19,6 +19,8 @@ class AskAll:
     stack: Stack
     specs: tuple[AttentionSpec, ...]
     phases: tuple[Phase, ...]
+    without: tuple[str, ...] = ()
+    """Backends that ended an earlier process which asked them."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,16 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Turn:
+    """Event: whose code a survey is about to run, sent before it does, as a `Step` is."""
+
+    backend: str
+    doing: Literal["import", "ask"]
+    printed_bytes: int
+    """By the whole process so far: what follows are this backend's words."""
+
+
+@dataclass(frozen=True)
 class Rehearsed:
     """Event: an entrant is compiled and loaded."""
 
@@ -108,4 +120,4 @@ class HarnessFailed:
 
 
 Request: TypeAlias = AskAll | Rehearsal | Examination | Task
-Event: TypeAlias = Survey | Step | Rehearsed | Failed | Examined | Finished | HarnessFailed
+Event: TypeAlias = Survey | Step | Turn | Rehearsed | Failed | Examined | Finished | HarnessFailed

@@ -13,13 +13,13 @@ import sys
 from collections.abc import Callable
 from functools import lru_cache, partial
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, Literal
 
 from kernels_bench.arena import Arena
 from kernels_bench.backends import find_backends
 from kernels_bench.batch import make_contents
 from kernels_bench.bout import Bout
-from kernels_bench.candidates import survey
+from kernels_bench.candidates import Survey, survey
 from kernels_bench.errors import NoRoomError, one_line
 from kernels_bench.examination import Examiner
 from kernels_bench.failures import failure
@@ -37,6 +37,7 @@ from kernels_bench.messages import (
     Request,
     Step,
     Task,
+    Turn,
 )
 from kernels_bench.processes import end_with_parent
 from kernels_bench.rehearsal import rehearse
@@ -55,8 +56,8 @@ class Worker:
         """Send every event of a request, the last one its result."""
         try:
             match request:
-                case AskAll(device, stack, specs, phases):
-                    self.send(survey(find_backends(), device, stack, specs, phases))
+                case AskAll():
+                    self.send(self._survey(request))
                 case Rehearsal():
                     self.send(self._rehearse(request))
                 case Examination():
@@ -69,6 +70,16 @@ class Worker:
             for bench in self.benches.values():  # the last step told whose it was, if anybody's
                 bench.outlive(failure(error), lambda: None)
             self.send(HarnessFailed(one_line(error)))
+
+    def _survey(self, request: AskAll) -> Survey:
+        found = find_backends(request.without, partial(self._take_turn, "import"))
+        ask = partial(self._take_turn, "ask")
+        return survey(found, request.device, request.stack, request.specs, request.phases, ask)
+
+    def _take_turn(self, doing: Literal["import", "ask"], backend: str) -> None:
+        """What this process prints goes into the file behind stderr."""
+        sys.stdout.flush()
+        self.send(Turn(backend, doing, os.fstat(2).st_size))
 
     def _rehearse(self, rehearsal: Rehearsal) -> Rehearsed | Failed:
         bench = self._bench(rehearsal)

@@ -9,10 +9,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fakes import FakeBackend
+from fakes import FakeBackend, write_distribution, write_plugin
 
 import kernels_bench
-from kernels_bench.backends import Broken, FoundBackends, find_backend, find_backends
+from kernels_bench.backends import (
+    Broken,
+    FoundBackends,
+    find_backend,
+    find_backends,
+    is_known,
+    known_names,
+    own_names,
+)
 from kernels_bench.backends.base import API, Backend
 from kernels_bench.candidates import ask, choose_pages, survey
 from kernels_bench.spec import AttentionSpec, Device, Mla, Pages, Phase, Reason, Support, Variant
@@ -86,6 +94,7 @@ def test_entry_points_are_found_beside_the_folder() -> None:
             "AttributeError: module 'mislabelled' has no attribute 'BACKEND'",
         ),
         ("no_backend", "3 is no backend: needs name, variants, supports, prepare"),
+        ("no_instance", "Plain is a class: expected an instance, Plain()"),
         ("other_name", "its BACKEND is named 'somebody_else': the two must be equal"),
         ("other_api", f"written for backend API 2, this is API {API}"),
     ],
@@ -96,12 +105,53 @@ def test_a_backend_that_cannot_be_loaded_is_broken_for_a_reason(name: str, messa
 
 
 @pytest.mark.usefixtures("broken_plugins")
-def test_a_name_that_is_taken_stays_with_who_has_it() -> None:
+def test_a_built_in_backend_keeps_its_name_and_the_plug_in_is_told() -> None:
     found = find_backends()
-    assert Broken("torch_sdpa", "its name is taken: uninstall one of the two") in found.broken
+    message = (
+        "a built-in backend has this name: mislabelled:TAKEN_NAME of broken-backends not loaded;"
+        " rename or uninstall it"
+    )
+    assert Broken("torch_sdpa", message) in found.broken
     assert names(found.backends).count("torch_sdpa") == 1
     assert find_backend("torch_sdpa") in find_backends().backends
     assert type(find_backend("torch_sdpa")).__module__ == "kernels_bench.backends.torch_sdpa"
+
+
+def test_of_two_plug_ins_with_one_name_none_is_loaded_and_both_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_plugin(tmp_path / "one", "swift", "raise AssertionError('it was imported')")
+    entry_points = "[attn_autotune.backends]\nswift = steady:SWIFT\n"
+    write_distribution(tmp_path / "other", "steady-kernels", "2.0", entry_points)
+    monkeypatch.syspath_prepend(str(tmp_path / "one"))
+    monkeypatch.syspath_prepend(str(tmp_path / "other"))
+    broken = find_backend("swift")
+    assert isinstance(broken, Broken)
+    assert "steady:SWIFT of steady-kernels" in broken.message
+    assert "swift:BACKEND of swift" in broken.message
+    assert broken.message.endswith(" have the same name: none is loaded; uninstall all but one")
+    assert find_backends() == FoundBackends(FOUND.backends, (broken,))
+
+
+def test_names_are_known_without_an_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_plugin(tmp_path, "fatal", "import os\nos._exit(1)\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert known_names() == (*own_names(), "fatal")
+    assert is_known("fatal")
+    assert is_known("torch_sdpa")
+    assert not is_known("base")
+    loaded: list[str] = []
+    assert find_backends(without=("fatal",), on_load=loaded.append) == FOUND
+    assert tuple(loaded) == own_names()
+
+
+def test_what_a_plug_in_prints_before_it_leaves_is_its_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_plugin(tmp_path, "prints", "print('looking', 'around')\nprint('no GPU')\nexit(3)\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert find_backend("prints") == Broken("prints", "SystemExit: 3: no GPU")
+    assert capsys.readouterr() == ("", "looking around\nno GPU\n")
 
 
 @pytest.mark.usefixtures("broken_plugins")

@@ -23,7 +23,11 @@ from fakes import write_plugin
 from kernels_bench.bench import Bench
 from kernels_bench.errors import WorkerError
 from kernels_bench.messages import Examined, HarnessFailed, Passed, Rehearsed, Step
+from kernels_bench.patience import Patience
 from kernels_bench.spec import Failed, Outcome, Pages, Phase, Wrong
+
+HANG_S = 8.0
+"""Longer than a child takes to start on a busy machine."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -220,8 +224,8 @@ def test_backends_that_cannot_be_asked_are_broken_and_the_rest_goes_on(
         survey = bench.survey(SURVEY)
     reasons = {broken.name: broken.message for broken in survey.broken}
     assert set(reasons) == {
-        "missing_library", "leaves", "no_attribute", "no_backend", "other_name", "other_api",
-        "torch_sdpa",
+        "missing_library", "leaves", "no_attribute", "no_backend", "no_instance", "other_name",
+        "other_api", "torch_sdpa",
     }  # fmt: skip
     assert reasons["leaves"] == "SystemExit: no GPU found"
     assert {"torch_sdpa", "right", "works"} <= {answer.backend for answer in survey.answers}
@@ -238,14 +242,67 @@ def test_a_backend_whose_supports_raises_is_broken_in_the_child_as_well(
     assert "works" in {answer.backend for answer in survey.answers}
 
 
-def test_an_import_that_kills_the_child_is_an_error_that_says_how(
+DEADLY = {
+    "exits": ("os.write(2, b'cannot go on\\n')\nos._exit(7)", "exit status 7 {}: cannot go on"),
+    "crashes": ("ctypes.string_at(0)", "killed by SIGSEGV {}"),
+    "stops": (
+        "raise KeyboardInterrupt('enough')",
+        "killed by SIGINT {}: KeyboardInterrupt: enough",
+    ),
+}
+"""Name -> what it does, and what is said of it."""
+
+
+def write_deadly(folder: Path, name: str, *, act: str, asked: bool) -> None:
+    """A backend that does this when it is asked, or as it is imported."""
+    body = "\n".join(f"    {line}" for line in act.splitlines())
+    call = "def act(*_):\n" + body + "\n" + ("" if asked else "act()\n")
+    source = f"""
+import ctypes, os, time
+from odd_backends import PLAIN
+{call}
+class Deadly:
+    name = {name!r}
+    variants = lambda *_: (PLAIN,)
+    supports = prepare = act
+BACKEND = Deadly()
+"""
+    write_plugin(folder, name, source)
+
+
+@pytest.mark.parametrize("asked", [False, True], ids=["imported", "asked"])
+def test_who_kills_the_child_that_asks_is_broken_and_the_others_are_asked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, asked: bool
+) -> None:
+    for name, (act, _) in DEADLY.items():
+        write_deadly(tmp_path, name, act=act, asked=asked)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with Bench() as bench:
+        survey = bench.survey(SURVEY)
+        assert_timed(*outcomes(bench, "right"))
+    doing = f"while being {'asked' if asked else 'imported'}"
+    assert {each.name: each.message for each in survey.broken} == {
+        name: said.format(doing) for name, (_, said) in DEADLY.items()
+    }
+    assert {"torch_sdpa", "right"} <= {answer.backend for answer in survey.answers}
+    assert not set(DEADLY) & set(survey.asked)
+
+
+def test_who_hangs_when_asked_is_broken_with_its_own_last_words(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    write_plugin(tmp_path, "fatal", "import os\nos.write(2, b'cannot go on')\nos._exit(7)\n")
+    write_plugin(tmp_path, "chatty", "print('hello')\nraise ImportError('no kernels')\n")
+    write_deadly(tmp_path, "waits", act="print('waiting')\ntime.sleep(3600)", asked=True)
+    write_deadly(tmp_path, "hushed", act="time.sleep(3600)", asked=False)
     monkeypatch.syspath_prepend(str(tmp_path))
-    message = "the measuring process ended while asking: exit status 7: cannot go on"
-    with Bench() as bench, pytest.raises(WorkerError, match=f"^{message}$"):
-        bench.survey(SURVEY)
+    with Bench(Patience(hang_s=HANG_S)) as bench:
+        survey = bench.survey(SURVEY)
+    assert {each.name: each.message for each in survey.broken} == {
+        "chatty": "ImportError: no kernels",
+        "waits": f"silent for {HANG_S:g} s while being asked: waiting",
+        "hushed": f"silent for {HANG_S:g} s while being imported",
+    }
+    assert "right" in survey.asked
 
 
 def test_a_python_that_is_not_there_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

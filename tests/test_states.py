@@ -184,9 +184,14 @@ def test_vllm_s_own_variable_is_heard_for_vllm_with_a_warning(
 
 def test_a_name_that_is_disabled_and_unknown_is_told(file: Path) -> None:
     choice = ask(file, disabled=NO_FLEX | {"flashinfr"})
-    assert choice.warnings == (
-        "AUTOTUNE_DISABLE_BACKENDS: no such backend is installed: flashinfr",
+    (warning,) = choice.warnings
+    start = (
+        "AUTOTUNE_DISABLE_BACKENDS: no such backend is installed: flashinfr (nearest: flashinfer)"
     )
+    assert warning.startswith(f"{start}; known: torch_sdpa, ")
+    assert "flashinfer (cannot run here)" in warning
+    with pytest.raises(UsageError, match="^AUTOTUNE_DISABLE_BACKENDS: no such backend"):
+        ask(file, disabled=NO_FLEX | {"flashinfr"}, strict=True)
 
 
 @pytest.mark.parametrize(

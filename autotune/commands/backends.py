@@ -8,6 +8,7 @@ import os
 import click
 
 from autotune._store import Layers
+from autotune.commands.misspelt import tell_misspelt
 from autotune.commands.options import (
     Target,
     any_target_options,
@@ -17,9 +18,11 @@ from autotune.commands.options import (
 )
 from autotune.elsewhere import find_anywhere
 from autotune.given_stack import GivenStack
+from autotune.keys import Question
 from autotune.report import print_survey
 from autotune.run_payload import survey_payload
 from autotune.settings import read_settings
+from autotune.today import Asked
 from autotune.tuner import ask_backends
 from autotune.wishes import Wishes
 from kernels_bench.bench import Bench
@@ -34,10 +37,12 @@ def command(target: Target, given: GivenStack | None, layers: Layers, as_json: b
     """List every variant of every backend with a yes, or all of its reasons. The device need not
     be here.
     """
-    wishes = Wishes(target.engine, read_settings(os.environ).disabled)
-    found = find_anywhere(target.device, None, layers, given)
-    with Bench() as bench:
-        surveyed = ask_backends(target.model(), found, wishes, bench)
+    settings = read_settings(os.environ)
+    wishes = Wishes(target.engine, settings.disabled)
+    found, model = find_anywhere(target.device, None, layers, given), target.model()
+    tell_misspelt(Asked(Question(model, target.engine, settings.profile), found, settings))
+    with Bench(settings.patience) as bench:
+        surveyed = ask_backends(model, found, wishes, bench)
     if as_json:
         click.echo(json.dumps(survey_payload(surveyed), indent=2))
     else:

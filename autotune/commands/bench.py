@@ -7,10 +7,12 @@ import os
 
 import click
 
+from autotune.commands.misspelt import tell_misspelt
 from autotune.commands.options import Target, json_option, target_options
 from autotune.commands.progress import show_progress
 from autotune.errors import NoBackendError
 from autotune.field import Field, Measured
+from autotune.keys import Question
 from autotune.measurements import print_measurements
 from autotune.payload import SCHEMA
 from autotune.plan import Plan, make_plan
@@ -18,6 +20,7 @@ from autotune.report import nobody_text
 from autotune.run import Observed, OnProgress, Progress
 from autotune.run_payload import observed_payload
 from autotune.settings import read_settings
+from autotune.today import Asked
 from autotune.tuner import look_around
 from autotune.wishes import Wishes
 from kernels_bench.bench import Bench
@@ -40,8 +43,10 @@ def command(target: Target, texts: tuple[str, ...], as_json: bool) -> None:
     grid = Grid(tuple(GridPoint(workload.text, workload) for workload in workloads))
     settings = read_settings(os.environ)
     wishes = Wishes(target.engine, settings.disabled)
+    found, model = find_device(target.device), target.model()
+    tell_misspelt(Asked(Question(model, target.engine, settings.profile), found, settings))
     with Bench(settings.patience) as bench, show_progress() as on_progress:
-        situation = look_around(target.model(), find_device(target.device), wishes, bench)
+        situation = look_around(model, found, wishes, bench)
         observed = _measure(make_plan(situation, grid), bench, on_progress)
     if as_json:
         rows = [observed_payload(item) for item in observed]

@@ -13,10 +13,11 @@ from autotune._store import Layers, StoredDecision
 from autotune.commands.options import cache_option, json_option
 from autotune.commands.selection import Found, Selection, find, selection_options
 from autotune.errors import UsageError
+from autotune.known import unknown, unknown_text
 from autotune.lock import render_lock
 from autotune.locking import lockable
 from autotune.payload import SCHEMA
-from kernels_bench.backends import find_backend
+from kernels_bench.backends import known_names
 
 
 @click.command()
@@ -37,9 +38,9 @@ def command(
     """Write decisions to a file for review, sorted: AUTOTUNE_LOCK=FILE applies it, and points back
     to the one before to roll it back.
     """
-    unknown = [name for name in deny if find_backend(name) is None]
-    if unknown:
-        raise UsageError(f"--deny: no such backend is installed: {', '.join(unknown)}")
+    if missing := unknown(deny):
+        known = ", ".join(known_names())
+        raise UsageError(f"--deny: {unknown_text(missing)}; known: {known}")
     found = find(layers, selection)
     chosen = lockable(found.stored)
     for each in chosen.revoked:

@@ -25,6 +25,7 @@ from autotune.commands.missed import (
     tell_waiting,
     waiting_payload,
 )
+from autotune.commands.misspelt import tell_misspelt
 from autotune.commands.options import (
     Duration,
     Target,
@@ -100,6 +101,8 @@ def command(
         )
         for job in (_jobs(targets, weighed, settings) if backlog is None else backlog.jobs)
     ]
+    for job in jobs[:1]:  # whoever is misspelt is so for all of them
+        tell_misspelt(Asked(job.question, job.found, settings))
     if dry_run:
         _show_plans(jobs, backlog, as_json)
         return

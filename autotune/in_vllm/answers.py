@@ -27,7 +27,7 @@ from autotune.profiles import find_profile
 from autotune.settings import read_settings
 from autotune.settling import EngineStart, longest_s, settle
 from autotune.today import Asked
-from kernels_bench.backends import find_backends
+from kernels_bench.backends import find_backend, own_names
 from kernels_bench.devices import FoundDevice, find_device
 from kernels_bench.errors import AutotuneError, DeviceError, one_line
 from kernels_bench.stack import find_stack
@@ -43,7 +43,8 @@ def look_ahead(found: FoundDevice, is_asked: Callable[[], bool]) -> None:
     find_stack(found, _ALWAYS_ASKED)
     if not is_asked():
         read_layers(find_layers(None, os.environ), Which(questions=("",)))
-        find_backends()
+        for name in own_names():  # a plug-in is loaded where it has won
+            find_backend(name)
 
 
 def answered(request: Request, first: FoundDevice | None, say: Say) -> Reply:
