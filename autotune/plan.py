@@ -10,8 +10,8 @@ from typing import TypeAlias
 from autotune.incumbents import default_order, with_variants
 from autotune.models import ModelConfig
 from autotune.records import Place
-from autotune.surveyed import Surveyed
 from autotune.settings import RocmFlags
+from autotune.surveyed import Surveyed
 from autotune.wishes import Wishes
 from kernels_bench.candidates import Answer, Entrant, Survey
 from kernels_bench.devices import FoundDevice
