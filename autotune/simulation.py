@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from autotune import records
 from autotune._store import StoredDecision
@@ -12,6 +12,7 @@ from autotune.decision import Decision
 from autotune.policy import NoVerdict
 from autotune.profiles import Profile
 from autotune.replay import Rules, record_of, redecide
+from autotune.settings import RocmFlags
 from autotune.stored_profile import profile_of
 
 
@@ -23,6 +24,7 @@ class Scenario:
     profiles: tuple[Profile, ...] = ()
     """Empty: the one of each decision."""
     disabled: frozenset[str] = frozenset()
+    rocm: RocmFlags = field(default_factory=RocmFlags)
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,13 @@ def simulate(stored: Iterable[StoredDecision], scenario: Scenario) -> Iterator[R
         if before is None or record is None:
             continue
         for profile in scenario.profiles or _own(each, before):
-            rules = Rules(each.decision.engine, profile, scenario.disabled, scenario.criteria)
+            rules = Rules(
+                each.decision.engine,
+                profile,
+                scenario.disabled,
+                scenario.criteria,
+                rocm=scenario.rocm,
+            )
             yield Replayed(each, before, profile.name, redecide(record, rules))
 
 

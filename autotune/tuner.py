@@ -67,7 +67,7 @@ def ask_backends(
 def look_around(model: ModelConfig, found: FoundDevice, wishes: Wishes, bench: Bench) -> Situation:
     """As `ask_backends`, on a device of this machine. Measures nothing."""
     asked = ask_backends(model, found, wishes, bench)
-    return Situation(model, found, asked.stack, asked.survey, wishes.engine)
+    return Situation(model, found, asked.stack, asked.survey, wishes.engine, wishes.rocm)
 
 
 def plan_job(job: Job, bench: Bench) -> Plan:

@@ -2,28 +2,22 @@
 
     python benchmarks/fa3_windows.py
 
-Needs an sm_90 GPU and vllm. `predicted` says what the kernel's source implies, so that the cause is
-checked together with its effect.
-
-The source is vLLM's fork of flash-attention, hopper/, from 8f468e7d (2025-10-04) to at least
-617264c1 (2026-08-06). A tile of queries reads its keys from the first that its window holds
-(block.h, `n_offset`), but where the unmasked blocks begin and end is still counted from the first
-key of all (mainloop_fwd_sm90_tma_gmma_ws.hpp, `tot_seqlen_k`; the branch without IntraWGOverlap
-counts right). So blocks that hold the future of the tile's first queries go without a mask.
+Needs an sm_90 GPU and vllm. `predicted` says what the kernel's source implies (kernels_bench/
+backends/_flash_attn_windows.py), so that the cause is checked together with its effect.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 
 from kernels_bench.backends._flash_attn_launches import vllm_flash_attn_3
+from kernels_bench.backends._flash_attn_windows import hit_tokens
 from kernels_bench.batch import make_batches, make_contents
 from kernels_bench.reference import reference
 from kernels_bench.spec import AttentionSpec, Pages
-from kernels_bench.workload import Request, parse_workload
+from kernels_bench.workload import parse_workload
 
 WRONG = 0.03
 """Relative L2 of a token and head; right ones stay below 0.005."""
@@ -45,14 +39,6 @@ CASES = (
     (AttentionSpec(32, 32, 96, "bfloat16", 1, sliding_window=2047), "q4k"),
 )
 """The last are the windows of gemma-3 and of gemma-2, then phi-3-mini."""
-
-
-@dataclass(frozen=True)
-class Tile:
-    """What a block of threads works on."""
-
-    rows: int
-    keys: int
 
 
 def main() -> None:
@@ -83,39 +69,9 @@ def predicted(spec: AttentionSpec, prompts: str) -> list[int]:
     """New tokens for which an unmasked block holds keys outside their window."""
     wrong, before = [], 0
     for request in parse_workload(prompts).requests(0):
-        wrong += [before + token for token in predicted_of(spec, request)]
+        wrong += [before + token for token in hit_tokens(spec, request)]
         before += request.new_tokens
     return wrong
-
-
-def predicted_of(spec: AttentionSpec, request: Request) -> list[int]:
-    tile, group = tile_of(spec.head_dim), spec.num_q_heads // spec.num_kv_heads
-    if tile is None or spec.sliding_window is None:
-        return []
-    left, cached = spec.sliding_window - 1, request.total_tokens - request.new_tokens
-    wrong: set[int] = set()
-    for row in range(0, request.new_tokens * group, tile.rows):
-        first, end = row // group, (row + tile.rows - 1) // group + 1
-        offset = max(0, first + cached - left)
-        keys = min(request.total_tokens, end + cached) - offset
-        last = math.ceil(keys / tile.keys) - 1  # this block is masked whatever the bounds say
-        begin = max(0, math.ceil((end + cached - left) / tile.keys))
-        for block in range(begin, min(last, (first + cached) // tile.keys)):
-            key = block * tile.keys + offset - cached
-            tokens = range(first, min(end, request.new_tokens))
-            wrong.update(t for t in tokens if not t - left <= key <= t - tile.keys + 1)
-    return sorted(wrong)
-
-
-def tile_of(head_dim: int) -> Tile | None:
-    """For a window, 2-byte elements (tile_size.h); None where the branch counts right."""
-    if head_dim <= 64:
-        return None
-    if head_dim <= 96:
-        return Tile(192, 128)
-    if head_dim <= 128:
-        return Tile(128, 128)
-    return Tile(128, 96 if head_dim <= 192 else 64)
 
 
 def span(tokens: list[int]) -> str:

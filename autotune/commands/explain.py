@@ -50,7 +50,7 @@ def command(
     found = find_anywhere(target.device, question, layers, given)
     asked = Asked(question, found, settings)
     choice = answer(asked, layers)
-    rules = Rules(question.engine, weighed, settings.disabled)
+    rules = Rules(question.engine, weighed, settings.disabled, rocm=settings.rocm)
     explanation = explain(asked, choice, layers, rules)
     if as_json:
         click.echo(json.dumps(_payload(explanation), indent=2))

@@ -18,6 +18,7 @@ from autotune.missed import Missed, read_missed
 from autotune.payload import Json
 from autotune.profiles import Profile
 from autotune.report import nobody_text
+from autotune.settings import Settings
 from autotune.table import print_table
 from autotune.tuner import Report
 from autotune.wishes import Wishes
@@ -96,18 +97,16 @@ def _is_given(name: str) -> bool:
     return source is ParameterSource.COMMANDLINE
 
 
-def find_backlog(layers: Layers, named: Profile, disabled: frozenset[str]) -> Backlog:
+def find_backlog(layers: Layers, named: Profile, settings: Settings) -> Backlog:
     """What was missed; told where that is nothing. `named` is a profile whose file is at hand."""
     missed = read_missed(layers, named)
     if not missed:
         click.echo(f"nothing is missed: no start is noted in {layers.user.path}", err=True)
         return Backlog()
-    return sort_out(missed, find_devices(), disabled)
+    return sort_out(missed, find_devices(), settings)
 
 
-def sort_out(
-    missed: Iterable[Missed], here: Sequence[FoundDevice], disabled: frozenset[str]
-) -> Backlog:
+def sort_out(missed: Iterable[Missed], here: Sequence[FoundDevice], settings: Settings) -> Backlog:
     """What can be tuned on these devices; pure."""
     # Of several of one part the first stands for all.
     places = {device_key(found.device): found for found in reversed(here)}
@@ -120,7 +119,7 @@ def sort_out(
         elif each.model is None or each.profile is None:
             waiting.append(Waiting(each, each.hindrance))
         else:
-            wishes = Wishes(each.row.engine, disabled)
+            wishes = Wishes(each.row.engine, settings.disabled, rocm=settings.rocm)
             due.append(Due(each, Job(each.model, found, each.profile, wishes)))
     return Backlog(tuple(due), tuple(waiting))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import click
 
@@ -15,6 +16,7 @@ from autotune.payload import SCHEMA, Json, assessment_payload, device_payload, s
 from autotune.policy import NoVerdict
 from autotune.profiles import find_profile
 from autotune.records import measured_device
+from autotune.settings import read_settings
 from autotune.simulation import Replayed, Scenario, simulate
 from autotune.table import print_table
 
@@ -78,7 +80,8 @@ def command(
         regression=regression,
         plan_share=plan_share,
     )
-    scenario = Scenario(criteria, tuple(map(find_profile, profiles)), frozenset(without))
+    flags = read_settings(os.environ).rocm
+    scenario = Scenario(criteria, tuple(map(find_profile, profiles)), frozenset(without), flags)
     stored = find(layers, Selection(model, device, engine)).stored
     found = tuple(simulate(stored, scenario))
     if as_json:

@@ -91,7 +91,7 @@ def command(
     settings = settings_from(profile)
     weighed = profile_from(settings)
     check_usage(missed, bool(targets), weighed)
-    backlog = find_backlog(layers, weighed, settings.disabled) if missed else None
+    backlog = find_backlog(layers, weighed, settings) if missed else None
     jobs = [
         replace(
             job,
@@ -136,7 +136,12 @@ def command(
 
 def _jobs(targets: tuple[Target, ...], profile: Profile, settings: Settings) -> tuple[Job, ...]:
     return tuple(
-        Job(target.model(), found, profile, Wishes(target.engine, settings.disabled))
+        Job(
+            target.model(),
+            found,
+            profile,
+            Wishes(target.engine, settings.disabled, rocm=settings.rocm),
+        )
         for target in targets
         for found in _devices(target.device)
     )

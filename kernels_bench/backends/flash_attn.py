@@ -16,6 +16,7 @@ from kernels_bench.backends._flash_attn_kernels import (
     needs_arch,
     needs_build,
 )
+from kernels_bench.backends._flash_attn_windows import sees_future
 from kernels_bench.backends._needs import (
     compute_capability,
     lacks,
@@ -70,6 +71,7 @@ class FlashAttn:
                 *limits(kernel, device, spec),
                 *lacks(spec, *kernel.missing),
                 *needs_encoder_phase(spec, phase),
+                *(sees_future(spec, phase, stack) if kernel.name == "fa3@vllm" else ()),
             )
         )
 
