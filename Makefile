@@ -7,7 +7,7 @@ BIN := .venv/bin
 
 ENGINE_BIN := .venv-engine/bin
 
-.PHONY: demo test check format test-gpu test-long test-engine bench bench-cache clean
+.PHONY: demo test check format test-gpu test-long test-engine test-published bench bench-cache clean
 
 demo: .venv/installed
 	$(BIN)/autotune warm --model $(MODEL) --device $(DEVICE) --budget $(BUDGET)
@@ -36,6 +36,9 @@ test-long: .venv/installed
 test-engine: .venv-engine/installed
 	$(ENGINE_BIN)/python -m pytest -m engine tests/engine
 
+test-published: .venv/published/installed
+	$(BIN)/python -m pytest -m published
+
 bench: .venv/installed
 	$(BIN)/python -m pytest benchmarks/host_costs.py
 
@@ -48,6 +51,12 @@ bench-cache: .venv/installed
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]" \
 		--config-settings editable_mode=compat
+	touch $@
+
+# Packages whose code is read and compiled, never installed: AITER needs ROCm to be imported.
+.venv/published/installed: .venv/installed
+	$(BIN)/python -m pip download --quiet --no-deps --dest .venv/published \
+		amd-aiter==0.1.7.post2.dev18
 	touch $@
 
 # A real vLLM on the CPU. Its torch comes first, so that pip moves it no more; the three packages that
