@@ -102,7 +102,12 @@ PACKAGES = {
         _all("flash_attn.cute", "flash_attn_varlen_func", defined_in="flash_attn/cute/interface.py")
     ),
     "sglang-kernel": Package(
-        _all("sgl_kernel.flash_attn", "flash_attn_varlen_func", "flash_attn_with_kvcache")
+        _all(
+            "sgl_kernel.flash_attn",
+            "flash_attn_varlen_func",
+            "flash_attn_with_kvcache",
+            "get_scheduler_metadata",
+        )
     ),
     "flash-attn": Package(
         _all(

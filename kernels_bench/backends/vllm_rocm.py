@@ -2,8 +2,8 @@
 HIP's does not fit.
 
 Not run on an AMD GPU here: called against the recorded signatures, with the results checked
-(tests/test_backends_vllm_rocm.py). Read against vLLM 0.24 and 0.32:
-v1/attention/backends/rocm_attn.py, v1/attention/ops/chunked_prefill_paged_decode.py and
+(tests/test_backends_vllm_rocm.py). Read against vLLM 0.24 and 0.32, and for its
+calls the releases between: v1/attention/backends/rocm_attn.py, v1/attention/ops/chunked_prefill_paged_decode.py and
 prefix_prefill.py; which decode kernel runs is `use_rocm_custom_paged_attention` of
 platforms/rocm.py.
 """
@@ -36,8 +36,8 @@ _PAGED = Variant(
 )
 _HEAD_DIMS = (32, 64, 80, 96, 128, 160, 192, 224, 256)
 _FIRST_WITH_WHOLE_WINDOWS = (0, 32)
-"""0.24 hands its kernels the window without the query's own key, which they count as well. It was
-put right by 0.32; the releases between were not read."""
+"""0.24 to 0.31 hand their kernels the window without the query's own key, which they count as
+well."""
 
 
 class VllmRocm:
