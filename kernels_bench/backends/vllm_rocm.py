@@ -2,8 +2,8 @@
 HIP's does not fit.
 
 Not run on an AMD GPU here: called against the recorded signatures, with the results checked
-(tests/test_backends_vllm_rocm.py). Read against vLLM 0.24 and 0.32, and for its
-calls the releases between: v1/attention/backends/rocm_attn.py, v1/attention/ops/chunked_prefill_paged_decode.py and
+(tests/test_backends_vllm_rocm.py). Read against vLLM 0.24 and 0.32:
+v1/attention/backends/rocm_attn.py, v1/attention/ops/chunked_prefill_paged_decode.py and
 prefix_prefill.py; which decode kernel runs is `use_rocm_custom_paged_attention` of
 platforms/rocm.py.
 """
