@@ -2,7 +2,8 @@
 HIP's does not fit.
 
 Not run on an AMD GPU here: called against the recorded signatures, with the results checked
-(tests/test_backends_vllm_rocm.py). Read against vLLM 0.24 and 0.32:
+(tests/test_backends_vllm_rocm.py); the published Triton kernels of 0.32 are right under Triton's
+interpreter (tests/engine/test_rocm_attn_kernels.py). Read against vLLM 0.24 and 0.32:
 v1/attention/backends/rocm_attn.py, v1/attention/ops/chunked_prefill_paged_decode.py and
 prefix_prefill.py; which decode kernel runs is `use_rocm_custom_paged_attention` of
 platforms/rocm.py.
