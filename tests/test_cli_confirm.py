@@ -62,7 +62,7 @@ def test_a_winner_that_holds_is_confirmed_and_a_revocation_lifted(
     assert chosen(tiny)["state"] == "default"
     behave(monkeypatch, TRITON_ATTN=2.0)
     result = run(*ask(tiny))
-    assert "swift:plain is confirmed against the default vllm_cpu:plain" in result.stdout
+    assert "swift:plain is confirmed against the default vllm_cpu:paged" in result.stdout
     assert "starting vllm with swift:plain" in result.stderr
     assert chosen(tiny)["backend"] == "swift"
 
@@ -128,7 +128,7 @@ def test_a_default_in_trouble_spares_the_winner_its_start(
     put(file, tiny)
     behave(monkeypatch, default="no start")
     result = run(*ask(tiny))
-    assert "vllm_cpu:plain: ValueError: no kernel for head size 16" in result.stdout
+    assert "vllm_cpu:paged: ValueError: no kernel for head size 16" in result.stdout
     assert "swift:plain" not in result.stderr
 
 
@@ -187,7 +187,7 @@ def test_a_cache_that_cannot_be_read_is_told_as_that(tiny: str, file: Path) -> N
 def test_a_winner_that_the_engine_takes_anyway_needs_no_proof(tiny: str, file: Path) -> None:
     put(file, tiny, DEFAULT)
     result = run(*ask(tiny))
-    assert "nothing to confirm: vllm_cpu:plain is what vllm takes by itself" in result.stdout
+    assert "nothing to confirm: vllm_cpu:paged is what vllm takes by itself" in result.stdout
 
 
 def test_one_model_in_trouble_stops_no_other(

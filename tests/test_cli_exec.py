@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from cli_runs import CONFIG
-from fakes import FakeBench, write_plugin
+from fakes import FakeBench, write_distribution, write_plugin
 
 import autotune
 from autotune._store import Store, read_misses
@@ -29,14 +29,13 @@ ROOT = Path(autotune.__file__).parents[1]
 ENGINE = "#!/bin/sh\nprintf '%s\\n' \"$@\"\nexit 7\n"
 """Prints its arguments; its exit code is seen through."""
 BACKENDS = {
-    "vllm_cpu": {"vllm": {"attention_backend": "CPU_ATTN"}},
     "sglang_amx": {"sglang": {"attention_backend": "intel_amx"}},
     "swift": {
         "vllm": {"attention_backend": "SWIFT", "attention_config": {"flash_attn_version": 2}},
         "sglang": {"attention_backend": "swift", "page_size": 16},
     },
 }
-"""The first two are what engines take by themselves on a CPU."""
+"""The first is what SGLang takes by itself on a CPU; vLLM's own is a backend of ours."""
 SWIFT = ["--attention-backend", "SWIFT", "--attention-config", '{"flash_attn_version":2}']
 
 
@@ -75,6 +74,7 @@ def user(tmp_path_factory: pytest.TempPathFactory) -> User:
     for name, options in BACKENDS.items():
         source = f"from fakes import FakeBackend\nBACKEND = FakeBackend('{name}', "
         write_plugin(folder / "plugins", name, f"{source}engine_options={options!r})\n")
+    write_distribution(folder / "plugins", "vllm_cpu", "0.32.0")
     path = (folder / "plugins", ROOT / "tests", ROOT)
     environ = {
         name: value
@@ -271,7 +271,7 @@ def test_the_engine_s_own_default_is_left_to_it(user: User, tmp_path: Path) -> N
     fill(other, {"vllm_cpu": 50.0, "swift": 100.0})
     heard, said = other.run("--", "vllm", "serve", "tiny")
     assert heard == ["serve", "tiny"]
-    assert "vllm_cpu:plain is what vllm takes by itself" in said
+    assert "vllm_cpu:paged is what vllm takes by itself" in said
 
 
 # failures

@@ -179,8 +179,8 @@ def test_model_without_a_config_leaves_the_default(
 
 def test_overridden_model_is_read_as_vllm_has_it(vllm: ModuleType, file: Path, tiny: str) -> None:
     put(file, tiny, "swift:plain")
-    fields = {"hf_overrides": {"head_dim": 32}, "heads": (2, 1, 32)}
-    changed = sys.modules["vllm.config"].HfConfig({**CONFIG, "head_dim": 32})
+    fields = {"hf_overrides": {"head_dim": 64}, "heads": (2, 1, 64)}
+    changed = sys.modules["vllm.config"].HfConfig({**CONFIG, "head_dim": 64})
     assert backend_of(start(tiny, model_fields={**fields, "hf_config": changed})) is None
 
 
@@ -189,7 +189,7 @@ def test_other_heads_than_the_file_says_are_refused(
 ) -> None:
     put(file, tiny, "swift:plain")
     assert backend_of(start(tiny, model_fields={"heads": (4, 4, 16)})) is None
-    assert "vLLM runs 4/4 heads of 16, the model's config says 2/1 of 16" in warnings_of(caplog)
+    assert "vLLM runs 4/4 heads of 16, the model's config says 2/1 of 32" in warnings_of(caplog)
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ if os.path.exists(__file__ + ".sleeps"):
 if os.path.exists(__file__ + ".fails"):
     sys.exit("autotune: no room on the device")
 said = dict(zip(sys.argv[4::2], sys.argv[5::2]))
-sys.argv = ["planting", said["--cache"], said["--model"], "swift:plain", "vllm_cpu:plain"]
+sys.argv = ["planting", said["--cache"], said["--model"], "swift:plain", "vllm_cpu:paged"]
 sys.argv += ["--max-model-len", said["--max-model-len"], "--dtype", said["--dtype"]]
 runpy.run_path({planting!r}, run_name="__main__")
 """

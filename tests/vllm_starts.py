@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pytest
 
 HERE = Path(__file__).parent
-DEFAULT = "vllm_cpu:plain"
+DEFAULT = "vllm_cpu:paged"
 
 
 def put(file: Path, model: str, winner: str, *runners_up: str, request: Any = None) -> None:

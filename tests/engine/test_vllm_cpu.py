@@ -46,10 +46,9 @@ MODEL = {
     "tie_word_embeddings": False,
     "hidden_act": "silu",
 }
-DEFAULT = "vllm_cpu:plain"
+DEFAULT = "vllm_cpu:paged"
 ENTRY_POINTS = """\
 [attn_autotune.backends]
-vllm_cpu = engine_fakes:VLLM_CPU
 swift = engine_fakes:SWIFT
 future = engine_fakes:FUTURE
 [vllm.general_plugins]
@@ -261,11 +260,13 @@ def test_every_mode(desk: Desk, without: dict[str, Any], mode: str) -> None:
 
 
 def test_tune_on_an_empty_cache(desk: Desk, without: dict[str, Any]) -> None:
-    """Nobody here can be measured for vLLM on a CPU: the start goes on, with the reason."""
+    """vLLM's own kernel alone can be measured for it on a CPU: it wins, and nothing is set."""
     seen = desk.start({**QUICK, "AUTOTUNE_MODE": "tune", "AUTOTUNE_BUDGET": "20s"})
     check_untouched(seen, without)
     assert "tuning for up to 20 s first" in seen.log
-    assert any("tuning before the start failed" in line for line in seen.warnings)
+    assert (seen.payload["state"], seen.payload["backend"]) == ("exact", "vllm_cpu")
+    assert seen.payload["applied"] is False
+    assert "takes by itself" in seen.log
 
 
 @pytest.mark.parametrize("trouble", ["constructor", "capture"])

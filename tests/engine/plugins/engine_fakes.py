@@ -32,8 +32,6 @@ class Named:
         raise NotImplementedError("only engines load it")
 
 
-VLLM_CPU = Named("vllm_cpu", "CPU_ATTN")
-"""What vLLM takes on a CPU by itself."""
 SWIFT = Named("swift", "TRITON_ATTN")
 """On a CPU vLLM takes note of the option, and loads its own kernel."""
 FUTURE = Named("future", "FROM_THE_FUTURE")

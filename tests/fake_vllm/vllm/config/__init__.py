@@ -55,7 +55,7 @@ class ModelConfig:
     runner_type: str = "generate"
     is_encoder_decoder: bool = False
     hf_overrides: dict[str, object] = field(default_factory=dict)
-    heads: tuple[int, int, int] = (2, 1, 16)
+    heads: tuple[int, int, int] = (2, 1, 32)
 
     def get_num_attention_heads(self, parallel_config: ParallelConfig) -> int:
         return self.heads[0] // parallel_config.tensor_parallel_size
