@@ -24,16 +24,22 @@ from sweep_cases import FLASHINFER, LONGEST, SPECS
 from kernels_bench.bench import Bench
 from kernels_bench.candidates import Answer
 from kernels_bench.devices import FoundDevice, find_device
-from kernels_bench.messages import AskAll, Examination, Examined, Passed
+from kernels_bench.messages import AskAll, Examination, Examined, Finished, Passed, Task
 from kernels_bench.patience import Patience
+from kernels_bench.rules import Rules
 from kernels_bench.spec import AttentionSpec, Failed, Phase, Wrong
 from kernels_bench.stack import full_stack
+from kernels_bench.workload import parse_workload
 
 NOT_HERE = frozenset({"package", "arch", "device", "torch", "mla"})
 """Reasons that no call here can contradict."""
 BY_DEFINITION = frozenset({"batch_invariant", "attention_type"})
 """Reasons that the trial does not ask about: it wants right numbers, not equal bits, and does not
 know who asks. Equal bits are `sweep_invariance.py`'s. That an encoder only prefills is one too."""
+OF_ENGINES = frozenset({("vllm_triton", "head_dim")})
+"""Reasons that are the engine's own check, whatever its kernel could: vLLM's TRITON_ATTN takes no
+heads under 32."""
+RULES = Rules(min_rounds=2, max_rounds=2, block_us=100.0, max_calls=4, seconds=1.0)
 FORCED_IN = (Phase.PREFILL, Phase.DECODE)
 PATIENCE = Patience(hang_s=300.0)  # what compiles does so in silence here
 
@@ -110,6 +116,8 @@ def why_not_run(name: str, answer: Answer) -> str:
     if fields & NOT_HERE:
         return "not run: not here"
     is_by_definition = answer.spec.attention_type == "encoder_only" and fields == {"phase"}
+    if {(answer.backend, field) for field in fields} & OF_ENGINES:
+        return "not run: the engine's own limit"
     if fields & BY_DEFINITION or is_by_definition:
         return "not run: no question of the trial"
     if fields and answer.phase not in FORCED_IN:
@@ -126,6 +134,9 @@ def examined(
     runs: list[Answer],
 ) -> Iterator[Case]:
     ask = partial(Examination, found.device, found.selector, spec, phase, LONGEST)
+    hit = [a for a in runs if any(reason.field == "defect" for reason in a.support.reasons)]
+    runs = [answer for answer in runs if answer not in hit]
+    yield from forced_on_a_long_prompt(bench, found, name, spec, hit)
     # Whoever is forced may leave the device unusable: the others first.
     for group in ([a for a in runs if a.support], [a for a in runs if not a.support]):
         if not group:
@@ -144,6 +155,25 @@ def examined(
                     yield case_of(name, answer, "wrong", told)
                 case Failed(kind, message):
                     yield case_of(name, answer, "failed", f"{kind}: {message}")
+
+
+def forced_on_a_long_prompt(
+    bench: Bench, found: FoundDevice, name: str, spec: AttentionSpec, hit: list[Answer]
+) -> Iterator[Case]:
+    """Of a window that is longer than the prompts of a trial."""
+    for answer in hit:
+        prompt = parse_workload(f"q{2 * (spec.sliding_window or 0)}")
+        task = Task(found.device, found.selector, spec, prompt, LONGEST, (answer.entrant,), RULES)
+        match bench.measure(task):
+            case Finished((Wrong(check, error, allowed),)):
+                told = f"{check}: {error:.3g}, allowed {allowed:.3g}"
+                yield case_of(name, answer, "wrong", told)
+            case Finished((Failed(kind, message),)):
+                yield case_of(name, answer, "failed", f"{kind}: {message}")
+            case Finished():
+                yield case_of(name, answer, "passed")
+            case other:
+                yield case_of(name, answer, "not run: no inputs", str(other))
 
 
 def case_of(name: str, answer: Answer, did: str, said: str = "") -> Case:

@@ -20,7 +20,6 @@ SPECS: Mapping[str, AttentionSpec] = MappingProxyType(
     {
         "plain": PLAIN,
         "float16": replace(PLAIN, dtype="float16"),
-        "float32": replace(PLAIN, dtype="float32"),
         "no groups": replace(PLAIN, num_kv_heads=32),
         "8 to 1": replace(PLAIN, num_q_heads=8, num_kv_heads=1),
         "32 to 4": replace(PLAIN, num_kv_heads=4),

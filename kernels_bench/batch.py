@@ -90,7 +90,9 @@ def draw_contents(
         for first in range(0, shape[0], at_once):
             part = (min(at_once, shape[0] - first), *shape[1:])
             numbers = torch.randn(part, generator=generator, dtype=torch.float32, device=device)
-            drawn[first : first + at_once] = numbers.div_(scale).to(dtype)
+            # Of a billion numbers two lie beyond 6 sigma, and what is too large for fp8 is NaN.
+            largest = torch.finfo(dtype).max
+            drawn[first : first + at_once] = numbers.div_(scale).clamp_(-largest, largest).to(dtype)
         return drawn
 
     lengths = [request.total_tokens for request in requests]
@@ -212,8 +214,9 @@ def bind(
 
 
 def _kv_storage(spec: AttentionSpec, device: torch.device) -> tuple[float, torch.dtype]:
-    """Scale and dtype of the KV cache. A fixed fp8 scale puts 6 sigma of a normal draw at the
-    format's largest number, as a calibrated checkpoint would.
+    """Scale and dtype of the KV cache. Of e4m3 a fixed scale puts 6 sigma of a normal draw at the
+    format's largest number, as a calibrated checkpoint would; e5m2 has the range of fp16, so that
+    engines store what there is.
     """
     import torch
 
@@ -223,7 +226,7 @@ def _kv_storage(spec: AttentionSpec, device: torch.device) -> tuple[float, torch
         case "fp8_e4m3":
             kv_dtype = torch.float8_e4m3fnuz if _is_fnuz(device) else torch.float8_e4m3fn
         case "fp8_e5m2":
-            kv_dtype = torch.float8_e5m2fnuz if _is_fnuz(device) else torch.float8_e5m2
+            return 1.0, torch.float8_e5m2fnuz if _is_fnuz(device) else torch.float8_e5m2
         case other:
             raise ValueError(f"kv_dtype {other!r}: expected fp8_e4m3, fp8_e5m2 or none")
     return 6.0 / torch.finfo(kv_dtype).max, kv_dtype

@@ -167,13 +167,12 @@ def test_page_sizes_and_the_distribution_that_decides() -> None:
         ({"head_dim": 256}, set()),
         ({"head_dim": 80}, set()),
         ({"head_dim": 84}, {"head_dim"}),
+        ({"causal": False, "sliding_window": 128}, set()),
         ({"dtype": "float32"}, {"dtype"}),
-        ({"head_dim_v": 128}, {"head_dim_v"}),
         ({"kv_dtype": "fp8_e5m2"}, {"kv_dtype"}),
         ({"causal": False, "attention_type": "cross"}, set()),
         ({"causal": False, "attention_type": "encoder_only"}, {"phase"}),
         ({"mla": Mla(512, 64, 128, 128)}, {"mla"}),
-        ({"causal": False, "sliding_window": 128}, {"causal"}),
     ],
     ids=str,
 )
@@ -190,7 +189,9 @@ def test_what_all_of_them_answer_on_an_h100(
         ({"has_alibi": True}, "has_alibi", set(NOT_2)),
         ({"attention_chunk": 8192}, "attention_chunk", {FA3, *OF_2, *OF_4}),
         ({"kv_dtype": "fp8_e4m3"}, "kv_dtype", {*OF_2, *OF_4}),
-        ({"head_dim": 264}, "head_dim", {*OF_2, *OF_3}),
+        ({"head_dim": 272}, "head_dim", {*OF_2, *OF_3}),
+        ({"head_dim": 72}, "head_dim", set(OF_4)),
+        ({"head_dim_v": 128}, "head_dim_v", {*OF_2, *OF_3}),
         (
             {"batch_invariant": True},
             "batch_invariant",
@@ -227,8 +228,50 @@ def test_devices(
 
 def test_version_4_has_wider_heads_on_hopper_than_on_blackwell() -> None:
     assert refusals(FA4, H100, {"head_dim": 512}) == {}
-    assert refusals(FA4, H100, {"head_dim": 520}) == {"head_dim": "head_dim 520: at most 512"}
+    assert refusals(FA4, H100, {"head_dim": 528}) == {"head_dim": "head_dim 528: at most 512"}
     assert refusals(FA4, B200, {"head_dim": 256}) == {"head_dim": "head_dim 256: at most 128"}
+
+
+def test_version_4_takes_values_of_another_size_and_vllm_then_has_no_pages_for_it() -> None:
+    spec = replace(SPEC, head_dim_v=128)
+    assert variant(FA4, spec=spec).engine_options == {}
+    assert refusals(FA4, B200, {"head_dim": 192, "head_dim_v": 128}) == {
+        "head_dim": "head_dim 192: at most 128"
+    }
+    assert refusals(FA4, B200, {"head_dim_v": 128}) == {
+        "head_dim_v": "head_dim_v 128: must equal head_dim 64 on sm_100"
+    }
+
+
+@pytest.mark.parametrize("phase", [Phase.PREFILL, Phase.EXTEND, Phase.MIXED])
+@pytest.mark.parametrize(
+    ("window", "head_dim", "version", "is_hit"),
+    [
+        (200, 256, "0.24.0", True),
+        (256, 256, "0.24.0", False),
+        (2047, 96, "0.24.0", True),
+        (200, 64, "0.24.0", False),
+        (200, 256, "0.25.0", False),
+    ],
+)
+def test_windows_whose_prompts_see_their_future(
+    phase: Phase, window: int, head_dim: int, version: str, is_hit: bool
+) -> None:
+    spec = replace(SPEC, num_kv_heads=4, head_dim=head_dim, sliding_window=window)
+    stack = {**STACK, "vllm": version}
+    for name in NAMES:
+        support = BACKEND.supports(variant(name, spec=spec), H100, spec, phase, stack)
+        defects = [reason.text for reason in support.reasons if reason.field == "defect"]
+        assert bool(defects) == (is_hit and name == FA3)
+        assert all(text.startswith(f"sliding_window {window}: prompts") for text in defects)
+
+
+def test_looking_ahead_is_no_matter_for_the_newest_token() -> None:
+    spec = replace(SPEC, causal=False, sliding_window=128)
+    for name in NAMES:
+        prefill = BACKEND.supports(variant(name), H100, spec, Phase.PREFILL, STACK)
+        assert "causal" in {reason.field for reason in prefill.reasons}
+        assert refusals(name, features={"causal": False, "sliding_window": 128}) == {}
 
 
 def test_an_fp8_cache_is_for_version_3_on_hopper() -> None:

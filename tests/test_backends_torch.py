@@ -116,8 +116,8 @@ def test_the_reasons_of_one_alone() -> None:
     assert refusals(FLEX, stack=without("c++")) == [NO_COMPILER]
     assert refusals(FLEX, stack=without("python-headers")) == [NO_HEADERS]
     assert refusals(FLEX, old) == [OLD_CPU]
-    assert refusals(SDPA, H100, replace(SPEC, has_alibi=True), ON_GPU) == [
-        ("has_alibi", "has_alibi: on a GPU the bias must be bfloat16, too coarse for a distance")
+    assert refusals(FLEX, H100, replace(SPEC, head_dim=512), ON_GPU) == [
+        ("head_dim", "head_dim 512: at most 256 fit the shared memory of a GPU")
     ]
     assert refusals(SDPA, H100, replace(SPEC, has_sinks=True), ON_GPU) == []
     assert refusals(FLEX, H100, stack={"torch": "2.13.0", "cuda": "13.0"}) == [NO_TRITON]

@@ -62,6 +62,8 @@ def refusals(
         {"num_kv_heads": 32},
         {"head_dim": 256},
         {"head_dim": 80},
+        {"head_dim": 84},
+        {"head_dim": 512},
         {"head_dim": 192, "head_dim_v": 128},
         {"dtype": "float16"},
         {"kv_dtype": "bfloat16"},
@@ -92,11 +94,10 @@ def test_what_both_can_run(backend: Backend, features: dict[str, Any], phase: Ph
         ),
         ({"dtype": "float32"}, ("dtype", "dtype float32: takes bfloat16 and float16")),
         (
-            {"head_dim": 512, "head_dim_v": 128},
-            ("head_dim", "head_dim 512: takes multiples of 8 up to 256"),
+            {"head_dim": 520, "head_dim_v": 128},
+            ("head_dim", "head_dim 520: at most 512"),
         ),
-        ({"head_dim": 100}, ("head_dim", "head_dim 100: takes multiples of 8 up to 256")),
-        ({"head_dim_v": 4}, ("head_dim_v", "head_dim_v 4: takes multiples of 8 up to 256")),
+        ({"head_dim_v": 640}, ("head_dim_v", "head_dim_v 640: at most 512")),
     ],
     ids=str,
 )
@@ -121,9 +122,34 @@ def test_the_reasons_of_a_machine(backend: Backend) -> None:
     assert text.startswith("torch 2.11.0: built without CUDA, cannot use NVIDIA H100")
 
 
+@pytest.mark.parametrize(
+    ("arch", "refused"),
+    [
+        ("sm_80", {"tile128x32w8"}),
+        ("sm_90", set()),
+        ("sm_120", {"tile64x32w4", "tile128x32w8"}),
+        ("gfx942", {"tile128x32w8"}),
+        ("gfx950", set()),
+    ],
+)
+def test_the_widest_heads_need_shared_memory(arch: str, refused: set[str]) -> None:
+    device = replace(MI300 if arch.startswith("gfx") else H100, arch=arch)
+    stack = ROCM_STACK if device.kind == "rocm" else STACK
+    wide = replace(SPEC, head_dim=512)
+    told = {
+        variant.name: UNIFIED.supports(variant, device, wide, Phase.PREFILL, stack).reasons
+        for variant in UNIFIED.variants(device, wide, stack)
+    }
+    assert {name for name, reasons in told.items() if reasons} == refused
+    if arch == "sm_120":
+        assert [reason.text for reason in told["tile128x32w8"]] == [
+            "head_dim 512: tile128x32w8 takes 168 KiB of shared memory, 99 are there on sm_120"
+        ]
+
+
 @by_name
 def test_all_reasons_come_at_once(backend: Backend) -> None:
-    spec = replace(SPEC, head_dim=512, has_sinks=True, has_alibi=True)
+    spec = replace(SPEC, head_dim=640, has_sinks=True, has_alibi=True)
     fields = [field for field, _ in refusals(backend, T4, spec, {})]
     assert fields == ["package", "package", "arch", "has_sinks", "has_alibi", "head_dim"]
 

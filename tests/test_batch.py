@@ -202,6 +202,17 @@ def test_fp8_storage_dequantises_to_what_was_drawn(
     assert batch.key_cache.dtype is stored_as
 
 
+def test_what_is_too_large_for_fp8_is_its_largest_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a billion numbers two are beyond 6 sigma: they were NaN, and every right kernel wrong."""
+    spec = replace(SPEC, kv_dtype="fp8_e4m3")
+    narrow = (1 / 448, torch.float8_e4m3fn)
+    monkeypatch.setattr("kernels_bench.batch._kv_storage", lambda *_: narrow)
+    for stored in (*contents_of(spec).keys, *contents_of(spec).values):
+        numbers = stored.float()
+        assert numbers.isfinite().all()
+        assert numbers.abs().max() == 448
+
+
 @pytest.mark.parametrize("kv_dtype", ["fp8_e4m3", "fp8_e5m2"])
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_beside_an_fp8_cache_a_query_loses_nothing_in_fp8(kv_dtype: str, dtype: str) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import pytest
 
-from kernels_bench.backends._triton_tiles import Tile, num_stages
+from kernels_bench.backends._triton_tiles import Tile, least_shared_kib, num_stages, shared_kib
 from kernels_bench.backends.triton_split import pairs_at
 from kernels_bench.backends.triton_unified import tiles_at
 from kernels_bench.spec import AttentionSpec
@@ -23,23 +23,16 @@ from kernels_bench.triton_kernels.operands import constants_of
 
 pytestmark = pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed")
 
-SHARED_KIB = {
-    "sm_80": 163,
-    "sm_90": 227,
-    "sm_100": 227,
-    "sm_120": 99,
-    "gfx90a": 64,
-    "gfx942": 64,
-    "gfx950": 160,
-    "gfx1100": 64,
-    "gfx1201": 64,
-}
-"""What one block may take: CUDA C++ Programming Guide, table of compute capabilities; LDS in
-AMD's ISA guides."""
+ARCHES = (
+    "sm_80", "sm_90", "sm_100", "sm_120",
+    "gfx90a", "gfx942", "gfx950", "gfx1100", "gfx1201",
+)  # fmt: skip
+SHARED_KIB = {arch: shared_kib(arch) or 0 for arch in ARCHES}
 PLAIN = AttentionSpec(32, 8, 128, "bfloat16", num_layers=1)
 RICH = replace(PLAIN, num_q_heads=28, num_kv_heads=4, sliding_window=1024, logit_softcap=50.0)
 WIDE = replace(PLAIN, head_dim=256)
 RICH_WIDE = replace(RICH, head_dim=256)
+WIDEST = replace(PLAIN, head_dim=512, num_q_heads=16)
 SEGMENTS = 16
 TYPES = {
     **dict.fromkeys(("query", "key_cache", "value_cache", "output"), "*bf16"),
@@ -151,6 +144,17 @@ def test_every_kernel_compiles_and_fits(compilers: ProcessPoolExecutor, arch: st
         if result.shared_bytes > SHARED_KIB[arch] << 10
     }
     assert too_much == {}
+
+
+@pytest.mark.parametrize("arch", SHARED_KIB)
+def test_the_widest_heads_take_what_the_refusals_count_with(
+    compilers: ProcessPoolExecutor, arch: str
+) -> None:
+    asked = [Case("unified", tile, WIDEST) for tile in tiles_at(WIDEST)]
+    fit = [c for c in asked if least_shared_kib(c.tile, WIDEST, arch) <= SHARED_KIB[arch]]
+    assert [c.tile.rows for c in fit if c.tile.rows < 64] == [16]
+    for case, built in zip(fit, compilers.map(build, [arch] * len(fit), fit), strict=True):
+        assert built.shared_bytes <= SHARED_KIB[arch] << 10, case
 
 
 def test_pages_are_reached_with_64_bits(compilers: ProcessPoolExecutor) -> None:

@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 
 from kernels_bench.backends._needs import Feature, compute_capability, needs_dtype, needs_package
 from kernels_bench.backends._releases import Release, needs_release
-from kernels_bench.spec import AttentionSpec, Device, Pages, Reason, Stack
+from kernels_bench.spec import AttentionSpec, Device, Pages, Phase, Reason, Stack
 
 Version: TypeAlias = Literal[2, 3, 4]
 
@@ -57,7 +57,7 @@ KERNELS = (
         "vllm",
         (0, 24),
         # fa_utils.py: its schedule follows the shape of the batch
-        ("alibi", "chunk", "mla", "quantized_kv", "value_dim", "batch_invariance"),
+        ("alibi", "chunk", "mla", "quantized_kv", "batch_invariance"),
         _VLLM,
         beside=_COMPILER_OF_4,
     ),
@@ -80,7 +80,7 @@ KERNELS = (
         4,
         "flash-attn-4",
         (4, 0),
-        ("alibi", "chunk", "mla", "quantized_kv", "value_dim", "batch_invariance"),
+        ("alibi", "chunk", "mla", "quantized_kv", "batch_invariance"),
         "pip install --pre flash-attn-4",
         beside=_COMPILER_OF_4,
     ),
@@ -139,21 +139,37 @@ def _family_text(kernel: Kernel) -> str:
             return "FlashAttention 4 reads pages on sm_90, sm_10x and sm_110"
 
 
-def limits(kernel: Kernel, device: Device, spec: AttentionSpec) -> list[Reason]:
+def limits(kernel: Kernel, device: Device, spec: AttentionSpec, phase: Phase) -> list[Reason]:
     """Head dimensions, dtypes, and masks that it means otherwise."""
     reasons = []
     if (most := _most_head_dim(kernel, device)) < spec.head_dim:
         reasons.append(Reason("head_dim", f"head_dim {spec.head_dim}: at most {most}"))
-    if spec.head_dim % 8:
-        reasons.append(Reason("head_dim", f"head_dim {spec.head_dim}: a multiple of 8"))
+    # cute/paged_kv.py: pages come to shared memory in pieces of 16 numbers.
+    step = 16 if kernel.version == 4 else 8
+    if spec.head_dim % step:
+        reasons.append(Reason("head_dim", f"head_dim {spec.head_dim}: a multiple of {step}"))
+    if kernel.version == 4:
+        reasons += _value_dims_of_4(device, spec)
     reasons += needs_dtype(spec, "bfloat16", "float16")
-    if not spec.causal and (spec.sliding_window is not None or spec.has_alibi):
+    is_behind = spec.causal or phase is Phase.DECODE  # a newest token has nothing ahead of it
+    if not is_behind and (spec.sliding_window is not None or spec.has_alibi):
         # Windows reach as far ahead as back in vLLM, and ALiBi counts distance, not direction.
         text = "causal false: windows and ALiBi then look ahead as well, unlike the layer's"
         reasons.append(Reason("causal", text))
     if kernel.version == 3 and spec.kv_dtype == "fp8_e4m3" and compute_capability(device) != 90:
         reasons.append(Reason("kv_dtype", f"kv_dtype {spec.kv_dtype}: on sm_90 alone"))
     return reasons
+
+
+def _value_dims_of_4(device: Device, spec: AttentionSpec) -> list[Reason]:
+    """cute/interface.py, `_validate_head_dims`: on Blackwell DeepSeek's pair alone may differ."""
+    is_equal, pair = spec.value_dim == spec.head_dim, (spec.head_dim, spec.value_dim)
+    if is_equal or (compute_capability(device) == 90 and spec.value_dim % 16 == 0):
+        return []
+    if compute_capability(device) != 90 and pair == (192, 128):
+        return []
+    text = f"head_dim_v {spec.value_dim}: must equal head_dim {spec.head_dim} on {device.arch}"
+    return [Reason("head_dim_v", text)]
 
 
 def _most_head_dim(kernel: Kernel, device: Device) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from kernels_bench.backends._needs import (
     compute_capability,
     lacks,
@@ -11,6 +13,7 @@ from kernels_bench.backends._needs import (
     needs_package,
     needs_torch,
 )
+from kernels_bench.backends._triton_tiles import Tile, least_shared_kib, shared_kib
 from kernels_bench.spec import AttentionSpec, Device, Pages, Phase, Reason, Stack
 
 PAGES = tuple(Pages(size) for size in (16, 32, 64, 128))
@@ -19,8 +22,7 @@ _TRITON_PACKAGES = ("triton", "pytorch-triton-rocm", "triton-rocm")
 """Torch's wheels for ROCm bring Triton under a name of their own."""
 _LEAST_CAPABILITY = 80
 """Triton 3.2 dropped the matrix units of older parts: triton-lang/triton pull request 5066."""
-_MOST_HEAD_DIM = 256
-_HEAD_DIM_STEP = 8
+_MOST_HEAD_DIM = 512
 
 
 def triton_package(stack: Stack) -> str:
@@ -29,9 +31,9 @@ def triton_package(stack: Stack) -> str:
 
 
 def triton_refusals(
-    device: Device, spec: AttentionSpec, phase: Phase, stack: Stack
+    device: Device, spec: AttentionSpec, phase: Phase, stack: Stack, *tiles: Tile
 ) -> list[Reason]:
-    """Every reason why no kernel of ours can run this layer here."""
+    """Every reason why no kernel of ours with these tiles can run this layer here."""
     reasons = needs_gpu(device, "cuda", "rocm") + needs_torch(device, stack)
     reasons += needs_package(stack, triton_package(stack), "install triton")
     capability = compute_capability(device)
@@ -43,11 +45,21 @@ def triton_refusals(
     reasons += _dim_refusals("head_dim", spec.head_dim)
     if spec.value_dim != spec.head_dim:
         reasons += _dim_refusals("head_dim_v", spec.value_dim)
+    reasons += _room_refusals(device, spec, tiles)
     return reasons + needs_encoder_phase(spec, phase)
 
 
 def _dim_refusals(field: str, dim: int) -> list[Reason]:
-    if dim <= _MOST_HEAD_DIM and dim % _HEAD_DIM_STEP == 0:
+    if dim <= _MOST_HEAD_DIM:
         return []
-    text = f"{field} {dim}: takes multiples of {_HEAD_DIM_STEP} up to {_MOST_HEAD_DIM}"
-    return [Reason(field, text)]
+    return [Reason(field, f"{field} {dim}: at most {_MOST_HEAD_DIM}")]
+
+
+def _room_refusals(device: Device, spec: AttentionSpec, tiles: Sequence[Tile]) -> list[Reason]:
+    limit = shared_kib(device.arch)
+    needed, tile = max((least_shared_kib(tile, spec, device.arch), tile.name) for tile in tiles)
+    is_too_wide = max(spec.head_dim, spec.value_dim) > _MOST_HEAD_DIM  # which is told already
+    if limit is None or needed <= limit or is_too_wide:
+        return []
+    text = f"head_dim {spec.head_dim}: {tile} takes {needed} KiB of shared memory, {limit} are"
+    return [Reason("head_dim", f"{text} there on {device.arch}")]

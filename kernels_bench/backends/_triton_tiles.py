@@ -51,6 +51,36 @@ def keys_at(spec: AttentionSpec) -> int:
     return 64 if padded_dim(max(spec.head_dim, spec.value_dim)) <= _NARROW_DIM else 32
 
 
+def shared_kib(arch: str) -> int | None:
+    """What one block may take: CUDA C++ Programming Guide, table of compute capabilities; LDS in
+    AMD's ISA guides. None for a part that is not known.
+    """
+    if arch.startswith("gfx"):
+        return 160 if arch == "gfx950" else 64
+    match arch:
+        case "sm_80" | "sm_87":
+            return 163
+        case "sm_86" | "sm_89" | "sm_120" | "sm_121":
+            return 99
+        case "sm_90" | "sm_100" | "sm_103" | "sm_110":
+            return 227
+        case _:
+            return None
+
+
+def least_shared_kib(tile: Tile, spec: AttentionSpec, arch: str) -> int:
+    """What a program takes with one buffer, as the compiler lays it out (Triton 3.6 and 3.7,
+    `tests/test_triton_compiles.py`): on NVIDIA's parts queries, a step's keys or values, and the
+    weights; on AMD's the larger of queries and keys.
+    """
+    dim = padded_dim(max(spec.head_dim, spec.value_dim))
+    if arch.startswith("gfx"):
+        numbers = max(tile.rows, tile.keys) * dim
+    else:
+        numbers = (tile.rows + tile.keys) * dim + tile.rows * tile.keys
+    return math.ceil(numbers * spec.kv_element_bytes / 1024)
+
+
 def num_stages(tile: Tile, spec: AttentionSpec, shared_bytes: int) -> int:
     """Buffers for keys and values that fit beside queries and weights, at least 1.
 

@@ -68,7 +68,7 @@ class FlashAttn:
                 *needs_gpu(device, "cuda"),
                 *needs_build(kernel, stack),
                 *needs_arch(kernel, device),
-                *limits(kernel, device, spec),
+                *limits(kernel, device, spec, phase),
                 *lacks(spec, *kernel.missing),
                 *needs_encoder_phase(spec, phase),
                 *(sees_future(spec, phase, stack) if kernel.name == "fa3@vllm" else ()),
@@ -124,6 +124,10 @@ def _engine_options(
     match kernel.distribution:
         case "sglang-kernel" if spec.attention_chunk is None:  # it cuts such batches up itself
             return {"sglang": {"attention_backend": "fa3"}}
+        case "vllm" if (
+            spec.value_dim != spec.head_dim
+        ):  # its pages hold keys and values of one size
+            return {}
         case "vllm" if kernel.version == _vllm_takes(device, spec):
             return {"vllm": {"attention_backend": "FLASH_ATTN"}}
         case "vllm":

@@ -29,6 +29,7 @@ _ON_GPU = Variant("compiled", ("torch", "triton"), ANY_PAGES, graph_phases=froze
 # torch/_inductor/kernel/flex/flex_cpu.py, 2.13
 _VECTORS = ("avx2", "avx512")
 _BUFFER_ROWS = 1024
+_MOST_HEAD_DIM = 256
 
 
 class TorchFlex:
@@ -54,6 +55,7 @@ class TorchFlex:
             reasons += _needs_of_the_cpu_template(device, stack)
         else:
             reasons += needs_package(stack, "triton", "torch compiles for a GPU through it")
+            reasons += _limit_of_the_gpu_template(spec)
         return Support((*reasons, *lacks(spec, "sinks", "batch_invariance")))
 
     def prepare(self, variant: Variant, spec: AttentionSpec, batch: PagedBatch) -> Launch:
@@ -75,6 +77,14 @@ def _needs_of_the_cpu_template(device: Device, stack: Stack) -> list[Reason]:
         text = f"arch {device.arch}: torch's C++ template needs AVX2 or AVX-512"
         reasons.append(Reason("arch", text))
     return reasons
+
+
+def _limit_of_the_gpu_template(spec: AttentionSpec) -> list[Reason]:
+    """At 512 torch 2.11's smallest tiles take 256 KiB of shared memory, and an H200 has 227."""
+    if spec.head_dim <= _MOST_HEAD_DIM:
+        return []
+    text = f"head_dim {spec.head_dim}: at most {_MOST_HEAD_DIM} fit the shared memory of a GPU"
+    return [Reason("head_dim", text)]
 
 
 class _Compiled:

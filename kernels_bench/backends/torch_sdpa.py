@@ -16,7 +16,7 @@ from kernels_bench.backends._torch import (
     gather_both,
     torch_refusals,
 )
-from kernels_bench.spec import AttentionSpec, Device, Phase, Reason, Stack, Support, Variant
+from kernels_bench.spec import AttentionSpec, Device, Phase, Stack, Support, Variant
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,10 +48,6 @@ class TorchSdpa:
         reasons = [*torch_refusals(device, spec, phase, stack), *lacks(spec, "softcap")]
         if variant.name == _PADDED.name:  # the other one attends to each request alone
             reasons += lacks(spec, "batch_invariance")
-        if spec.has_alibi and device.kind != "cpu":
-            # Its fused kernels refuse a bias in another dtype than the query's.
-            text = f"has_alibi: on a GPU the bias must be {spec.dtype}, too coarse for a distance"
-            reasons.append(Reason("has_alibi", text))
         return Support(tuple(reasons))
 
     def prepare(self, variant: Variant, spec: AttentionSpec, batch: PagedBatch) -> Launch:
@@ -69,9 +65,10 @@ class _Padded:
         """Lengths to masks and to the places of tokens in the padded query."""
         batch = self.batch
         self.padded, self.gathered = PaddedQuery(batch), GatheredBatch(batch)
-        self.mask = _mask(
+        mask = _mask(
             self.spec, batch, self.padded.positions, batch.seq_lens, self.gathered.num_keys
         )
+        self.mask = _as_bias(mask, batch.query)
 
     def run(self) -> None:
         """Gather, attend, and put the padded output's real rows back."""
@@ -128,7 +125,7 @@ class _PerRequest:
             return _Slice(row, first, last, total, pages, None, is_causal)
         positions = torch.arange(total - new, total, device=batch.query.device)[None, :]
         lens = torch.tensor([total], device=batch.query.device)
-        mask = _mask(spec, batch, positions, lens, total)
+        mask = _as_bias(_mask(spec, batch, positions, lens, total), batch.query)
         return _Slice(row, first, last, total, pages, mask, False)
 
     def run(self) -> None:
@@ -160,8 +157,6 @@ def _attend(
         # writes every logit to memory. torch/nn/attention, sdp_utils.cpp, 2.11.
         key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
         groups = 1
-        if mask.is_floating_point():  # sinks, which checkpoints store in the model's dtype
-            mask = mask.to(query.dtype)
     if batch.sinks is not None:  # the mask's last column is the sink: a key of zeros, no value
         key, value = pad(key, (0, 0, 0, 1)), pad(value, (0, 0, 0, 1))
     return scaled_dot_product_attention(
@@ -209,6 +204,21 @@ def _mask(
         sinks = batch.sinks[None, :, None].expand(rows)[..., None]
         bias = torch.cat([bias.expand(*rows, -1), sinks], dim=3)
     return bias  # in fp32: a distance of 1000 tokens has 3 digits in bfloat16
+
+
+def _as_bias(mask: Tensor, query: Tensor) -> Tensor:
+    """What a GPU's fused kernels add: in the query's dtype, as they ask for (sinks, which come in
+    fp32, are stored in it anyway). Not as a bool: cuDNN's kernel, which torch prefers on Hopper,
+    then subtracts a finite number, which the keys of a page that nobody wrote can outweigh. Seen
+    with torch 2.11 on an H200.
+    """
+    import torch
+
+    if not query.is_cuda:
+        return mask
+    if mask.is_floating_point():
+        return mask.to(query.dtype)
+    return torch.zeros_like(mask, dtype=query.dtype).masked_fill_(~mask, float("-inf"))
 
 
 BACKEND = TorchSdpa()

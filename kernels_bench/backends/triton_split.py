@@ -49,14 +49,15 @@ class TritonSplit:
         stack: Stack,
     ) -> Support:
         """All but sinks, ALiBi, chunks, quantised caches and MLA, where Triton runs."""
-        reasons = triton_refusals(device, spec, phase, stack)
+        pair = _pair(variant, spec)
+        reasons = triton_refusals(device, spec, phase, stack, pair.prefill, pair.decode)
         return Support((*reasons, *lacks(spec, "batch_invariance")))
 
     def prepare(self, variant: Variant, spec: AttentionSpec, batch: PagedBatch) -> Launch:
         """Bind to a batch; the first `run` of a kind of layer compiles."""
         from kernels_bench.triton_kernels.split_launch import DecodeLaunch, SplitLaunch
 
-        (pair,) = (pair for pair in pairs_at(spec) if pair.name == variant.name)
+        pair = _pair(variant, spec)
         if batch.max_query_len == 1:
             return DecodeLaunch(spec, batch, pair.decode)
         return SplitLaunch(spec, batch, pair.prefill, pair.decode)
@@ -69,6 +70,11 @@ def pairs_at(spec: AttentionSpec) -> tuple[TilePair, ...]:
         TilePair(prefill=Tile(64, keys, 4), decode=Tile(16, keys, 4)),
         TilePair(prefill=Tile(128, keys, 8), decode=Tile(16, keys // 2, 2)),
     )
+
+
+def _pair(variant: Variant, spec: AttentionSpec) -> TilePair:
+    (pair,) = (pair for pair in pairs_at(spec) if pair.name == variant.name)
+    return pair
 
 
 BACKEND = TritonSplit()

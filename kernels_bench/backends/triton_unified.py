@@ -35,19 +35,24 @@ class TritonUnified:
         stack: Stack,
     ) -> Support:
         """All but sinks, ALiBi, chunks, quantised caches and MLA, where Triton runs."""
-        return Support(tuple(triton_refusals(device, spec, phase, stack)))
+        tile = _tile(variant, spec)
+        return Support(tuple(triton_refusals(device, spec, phase, stack, tile)))
 
     def prepare(self, variant: Variant, spec: AttentionSpec, batch: PagedBatch) -> Launch:
         """Bind to a batch; the first `run` of a kind of layer compiles."""
         from kernels_bench.triton_kernels.unified import bind_unified
 
-        (tile,) = (tile for tile in tiles_at(spec) if tile.name == variant.name)
-        return Unplanned(bind_unified(spec, batch, tile))
+        return Unplanned(bind_unified(spec, batch, _tile(variant, spec)))
 
 
 def tiles_at(spec: AttentionSpec) -> tuple[Tile, ...]:
     """The default first."""
     return tuple(Tile(rows, keys_at(spec), warps) for rows, warps in _SHAPES)
+
+
+def _tile(variant: Variant, spec: AttentionSpec) -> Tile:
+    (tile,) = (tile for tile in tiles_at(spec) if tile.name == variant.name)
+    return tile
 
 
 BACKEND = TritonUnified()
