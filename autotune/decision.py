@@ -66,7 +66,8 @@ class Decision:
 
     winner: Candidate
     default: str
-    """The incumbent's label."""
+    """Label of what the engine takes by itself: the incumbent's, or that of a default that is known
+    to compute wrong numbers and so is no candidate."""
     per_kind: PerKind
     """As an engine that loads one backend a phase and kind would have it."""
     speedup_vs_default: float | None

@@ -12,6 +12,7 @@ from autotune.engines import engine_named
 from autotune.incumbents import with_variants
 from autotune.job import Job
 from autotune.keys import Question, canonical, device_key, spec_keys_of, versions_of
+from autotune.loadable import Site, defective
 from autotune.plan import Plan
 from autotune.policy import NoVerdict, Terms, decide
 from autotune.ranking import Candidate
@@ -82,9 +83,12 @@ class Findings:
         labels = (answer.entrant.label for answer in situation.survey.answers)
         standing = self._standing_decision(self.job.question_for(engine))
         split = None if standing is None else standing.split
+        names = situation.default_order(engine)
+        site = Site(situation.found.device, situation.model.specs, situation.stack)
         return Terms(
             weights=self.job.profile.weigh(points),
-            order=with_variants(situation.default_order(engine), labels),
+            order=with_variants(names, labels),
+            defective=defective(site, names[:1]),
             engine=engine_named(engine, situation.stack, situation.model),
             uncovered=self.job.profile.uncovered(points),
             standing=None if standing is None else standing.winner,

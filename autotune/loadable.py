@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from autotune.engine_options import single_options
 from autotune.ranking import Candidate
 from autotune.wishes import Wishes
 from kernels_bench.backends import Broken, find_backend
+from kernels_bench.backends.base import Backend
 from kernels_bench.candidates import ask_variants
-from kernels_bench.spec import AttentionSpec, Device, Reason, Stack, Variant
+from kernels_bench.spec import AttentionSpec, Device, Phase, Reason, Stack, Variant
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,36 @@ def variants_of(site: Site, backend: str) -> tuple[Variant, ...]:
     except Exception:  # a plug-in's code: what it cannot say is not known
         return ()
     return tuple({each.name: each for some in every for each in some}.values())
+
+
+def defective(site: Site, backends: Iterable[str]) -> frozenset[str]:
+    """Labels of variants that refuse a layer for a defect, which the engine's check does not know:
+    left alone, it runs them.
+    """
+    found: set[str] = set()
+    for name in backends:
+        backend = find_backend(name)
+        for variant in variants_of(site, name):
+            if isinstance(backend, Backend) and _has_defect(backend, variant, site):
+                found.add(f"{name}:{variant.name}")
+    return frozenset(found)
+
+
+def _has_defect(backend: Backend, variant: Variant, site: Site) -> bool:
+    return any(
+        {reason.field for reason in _reasons(backend, variant, site, spec, phase)} == {"defect"}
+        for spec in site.specs
+        for phase in Phase
+    )
+
+
+def _reasons(
+    backend: Backend, variant: Variant, site: Site, spec: AttentionSpec, phase: Phase
+) -> tuple[Reason, ...]:
+    try:
+        return backend.supports(variant, site.device, spec, phase, site.stack).reasons
+    except Exception:  # a plug-in's code: the survey tells what it raises
+        return ()
 
 
 class Loads:

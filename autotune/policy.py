@@ -36,6 +36,8 @@ class Terms:
     """Who won the last time; has a say where it is still right and timed on every workload."""
     standing_split: Mapping[str, Mapping[str, Candidate]] | None = None
     """Kind -> phase -> candidate, where two were taken the last time."""
+    defective: frozenset[str] = frozenset()
+    """Labels that refuse a layer for a defect which the engine's own check does not know."""
 
     def costs_of(self, evidence: Sequence[Evidence]) -> Costs:
         """What everyone costs this engine."""
@@ -63,6 +65,9 @@ class Verdict:
     split: Split | None
     """Two backends that are better than any single one."""
     crossovers: tuple[Crossover, ...]
+    spoiled: str = ""
+    """Label of what the engine loads by itself, where that is known to compute wrong numbers:
+    leaving the engine alone is then no way to run the incumbent."""
 
     @property
     def winner(self) -> Ranked:
@@ -100,7 +105,8 @@ def decide(evidence: Sequence[Evidence], terms: Terms) -> Verdict | NoVerdict:
     others = tuple(sorted((r for r in ranked if r is not winner), key=lambda r: r.score))
     ground = _ground(winner, others, held if winner is not picked else None, scale)
     why = reasons.explain(reasons.Case(winner, others, picked, ground, scale))
-    why += reasons.passed_over(evidence, scale.incumbent, terms.order)
+    passed = reasons.passed_over(evidence, scale.incumbent, terms.order, terms.defective)
+    why += "" if passed is None else passed.text
     why += reasons.waiting(costs, (winner.candidate, scale.incumbent))
     return Verdict(
         incumbent=scale.incumbent,
@@ -111,6 +117,7 @@ def decide(evidence: Sequence[Evidence], terms: Terms) -> Verdict | NoVerdict:
         regret=scale.regret(costs.by_one(winner.candidate)),
         split=best_split(scale, terms.engine, terms.order, winner, terms.standing_split),
         crossovers=find_crossovers(scale, terms.order),
+        spoiled=passed.label if passed is not None and passed.is_defective else "",
     )
 
 

@@ -121,18 +121,41 @@ def waiting(costs: Costs, concerned: tuple[Candidate, ...]) -> str:
     return f"; planning {' and '.join(labels)} waits for the device, what that drains is in no cost"
 
 
-def passed_over(evidence: Sequence[Evidence], incumbent: Candidate, order: tuple[str, ...]) -> str:
-    """What the first of the default's order did, where it is not the incumbent: an engine that is
-    left alone runs it.
+@dataclass(frozen=True)
+class PassedOver:
+    """The first of the default's order, where it is not the incumbent: an engine that is left alone
+    runs it.
     """
+
+    label: str
+    did: str
+    is_defective: bool = False
+    """Its backend knows it to compute wrong numbers. What a measurement alone finds wrong may be
+    the measurement's fault, and an engine's default is left for no doubt."""
+
+    @property
+    def text(self) -> str:
+        """At the end of a reason."""
+        return f"; {self.label}, otherwise the default, {self.did}"
+
+
+def passed_over(
+    evidence: Sequence[Evidence],
+    incumbent: Candidate,
+    order: tuple[str, ...],
+    defective: frozenset[str] = frozenset(),
+) -> PassedOver | None:
+    """Who, and what it did; None where the incumbent is the first."""
     first = min((item.candidate for item in evidence), key=lambda who: place_in(order, who))
     if first == incumbent:
-        return ""
-    who = f"; {first.label}, otherwise the default,"
+        return None
     own = [item for item in evidence if item.candidate == first]
     for outcome, did in ((Wrong, "was wrong"), (Failed, "failed")):
         spoiled = sorted({i.workload for i in own if isinstance(i.outcome, outcome)})
         if spoiled:
             more = f" and {len(spoiled) - _TOLD} more" if len(spoiled) > _TOLD else ""
-            return f"{who} {did} on {', '.join(spoiled[:_TOLD])}{more}"
-    return f"{who} was not measured everywhere"
+            told = f"{did} on {', '.join(spoiled[:_TOLD])}{more}"
+            return PassedOver(first.label, told, first.label in defective)
+    if first.label in defective:
+        return PassedOver(first.label, "is known to be wrong here (autotune backends)", True)
+    return PassedOver(first.label, "was not measured everywhere")

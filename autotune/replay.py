@@ -15,7 +15,7 @@ from autotune.decision import Decision
 from autotune.engines import engine_named
 from autotune.incumbents import default_order, with_variants
 from autotune.keys import spec_keys_of
-from autotune.loadable import Loads, Site, variants_of
+from autotune.loadable import Loads, Site, defective, variants_of
 from autotune.models import ModelConfig, kinds, spec_key
 from autotune.outcome_columns import captured_len_of, outcomes_of
 from autotune.policy import NoVerdict, Terms, decide
@@ -152,6 +152,7 @@ def case_of(record: Record, rules: Rules) -> Case:
     terms = Terms(
         weights=rules.profile.weigh(points),
         order=_order(record, rules),
+        defective=defective(record.site, _default_names(record, rules)[:1]),
         engine=engine_named(rules.engine, record.stack, record.model),
         uncovered=rules.profile.uncovered(points),
         criteria=rules.criteria,
@@ -231,10 +232,14 @@ def _where_all_ran(evidence: Sequence[Evidence]) -> Iterable[Evidence]:
     )
 
 
+def _default_names(record: Record, rules: Rules) -> tuple[str, ...]:
+    specs = record.model.specs
+    return default_order(rules.engine, record.device, specs, record.stack, rules.rocm)
+
+
 def _order(record: Record, rules: Rules) -> tuple[str, ...]:
     """The default's, each backend's variants as it lists them itself."""
-    specs = record.model.specs
-    names = default_order(rules.engine, record.device, specs, record.stack, rules.rocm)
+    names = _default_names(record, rules)
     backends = dict.fromkeys(row.backend for row in record.rows)
     labels = (f"{name}:{each.name}" for name in backends for each in variants_of(record.site, name))
     return with_variants(names, labels)

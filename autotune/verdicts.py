@@ -41,13 +41,14 @@ def decision_of_verdict(
     kinds = dict.fromkeys(item.kind for item in places)
     return Decision(
         winner=winner.candidate,
-        default=verdict.incumbent.label,
+        default=verdict.spoiled or verdict.incumbent.label,
         per_kind=(
             one_backend_everywhere(winner.candidate.backend, kinds, phases)
             if split is None
             else backends_of(split.seats)
         ),
-        speedup_vs_default=verdict.speedup_vs_default,
+        # What is wrong is not timed, and no cost is told over somebody else's.
+        speedup_vs_default=None if verdict.spoiled else verdict.speedup_vs_default,
         tie=verdict.tie,
         why=verdict.why,
         runners_up=verdict.ranking[1:],

@@ -31,11 +31,15 @@ and as a prompt itself."""
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="auto")
-    found = find_device(parser.parse_args().device)
+    parser.add_argument("--backends", nargs="*")
+    args = parser.parse_args()
+    found = find_device(args.device)
     torch.set_grad_enabled(False)
     stack, device = full_stack(found), torch.device(found.selector)
     print("| variant | says | same bits in |\n|---|---|---|")
     for backend in find_backends().backends:
+        if args.backends is not None and backend.name not in args.backends:
+            continue
         for variant in backend.variants(found.device, SPEC, stack):
             if backend.name == "flashinfer" and variant.name not in FLASHINFER["plain"]:
                 continue

@@ -106,6 +106,12 @@ def test_what_the_layer_may_be(name: str, features: dict[str, Any], fields: set[
     assert set(refusals(name, features=features)) == fields
 
 
+def test_vllm_captures_no_decode_that_is_not_causal() -> None:
+    found = {v.name: v for v in BACKEND.variants(H100, replace(SPEC, causal=False), STACK)}
+    assert found["vllm"].graph_phases == frozenset()
+    assert found["fa2"].graph_phases == {Phase.DECODE, Phase.VERIFY}
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("kv_dtype", ["fp8_e4m3", "fp8_e5m2"])
 def test_fp8_caches_are_for_all_but_fa3(name: str, kv_dtype: str) -> None:

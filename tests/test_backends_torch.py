@@ -119,6 +119,10 @@ def test_the_reasons_of_one_alone() -> None:
     assert refusals(FLEX, H100, replace(SPEC, head_dim=512), ON_GPU) == [
         ("head_dim", "head_dim 512: at most 256 fit the shared memory of a GPU")
     ]
+    assert refusals(FLEX, H100, replace(SPEC, kv_dtype="fp8_e5m2"), ON_GPU) == []
+    assert refusals(FLEX, H100, replace(SPEC, kv_dtype="fp8_e4m3"), ON_GPU) == [
+        ("kv_dtype", "kv_dtype fp8_e4m3: its scales are not applied")
+    ]
     assert refusals(SDPA, H100, replace(SPEC, has_sinks=True), ON_GPU) == []
     assert refusals(FLEX, H100, stack={"torch": "2.13.0", "cuda": "13.0"}) == [NO_TRITON]
     assert refusals(SDPA, old, stack=without("c++", "python-headers")) == []
@@ -129,16 +133,16 @@ def test_all_reasons_come_at_once() -> None:
     assert refusals(SDPA, H100, spec, {}) == [
         TORCH_MISSING,
         MLA_REFUSED,
-        FP8_REFUSED,
         CAP_REFUSED,
+        FP8_REFUSED,
     ]
     assert refusals(FLEX, replace(CPU, arch="x86_64"), spec, {}) == [
         TORCH_MISSING,
         MLA_REFUSED,
-        FP8_REFUSED,
         NO_COMPILER,
         NO_HEADERS,
         OLD_CPU,
+        FP8_REFUSED,
         SINKS_REFUSED,
     ]
 

@@ -28,9 +28,38 @@ each_part = pytest.mark.parametrize("part", PARTS, ids=lambda part: part.aliases
 
 @pytest.mark.parametrize(
     "alias",
-    "a100 a100-40gb l4 l40s 3090 4090 5090 h100 h100-pcie h200 b200 gb300 b300 mi250x mi300x mi325x"
-    " mi355x 7900xtx 9070xt strix-halo gfx90a gfx950 gfx1100 gfx1201 gfx1151 sapphire-rapids zen4"
-    " avx2 graviton4 grace".split(),
+    [
+        "a100",
+        "a100-40gb",
+        "l4",
+        "l40s",
+        "3090",
+        "4090",
+        "5090",
+        "h100",
+        "h100-pcie",
+        "h200",
+        "b200",
+        "gb300",
+        "b300",
+        "mi250x",
+        "mi300x",
+        "mi325x",
+        "mi355x",
+        "7900xtx",
+        "9070xt",
+        "strix-halo",
+        "gfx90a",
+        "gfx950",
+        "gfx1100",
+        "gfx1201",
+        "gfx1151",
+        "sapphire-rapids",
+        "zen4",
+        "avx2",
+        "graviton4",
+        "grace",
+    ],
 )
 def test_every_part_is_called_by_its_short_names(alias: str) -> None:
     part = part_called(alias.upper())

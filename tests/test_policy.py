@@ -152,6 +152,25 @@ def test_a_default_that_is_wrong_in_many_places_names_the_first() -> None:
     assert verdict_of(evidence).why.endswith("the default, was wrong on a, b, c and 2 more")
 
 
+@pytest.mark.parametrize(
+    ("outcome", "did"), [({SDPA: WRONG}, "was wrong on b"), ({}, "is known to be wrong here")]
+)
+def test_a_default_with_a_known_defect_is_left_for_whoever_stands_in_for_it(
+    outcome: Mapping[Candidate, Outcome], did: str
+) -> None:
+    evidence = on("a", {SDPA: 100, FLEX: 100, ALPHA: 101}) + on("b", {FLEX: 90} | outcome)
+    terms = Terms({"a": 1.0, "b": 1.0}, ORDER, defective=frozenset({SDPA.label}))
+    verdict = decide(evidence, terms)
+    assert isinstance(verdict, Verdict)
+    assert (verdict.winner.candidate, verdict.spoiled) == (FLEX, SDPA.label)
+    assert f"{SDPA.label}, otherwise the default, {did}" in verdict.why
+
+
+def test_what_only_a_measurement_finds_wrong_stays_the_engine_s_default() -> None:
+    evidence = on("a", {SDPA: WRONG, FLEX: 100})
+    assert verdict_of(evidence).spoiled == ""
+
+
 def test_weights_decide_between_workloads() -> None:
     evidence = on("decode", {SDPA: 100, FLEX: 50}) + on("prefill", {SDPA: 100, FLEX: 150})
     assert verdict_of(evidence, {"decode": 9, "prefill": 1}).winner.candidate == FLEX

@@ -190,7 +190,7 @@ def test_a_name_that_is_disabled_and_unknown_is_told(file: Path) -> None:
     )
     assert warning.startswith(f"{start}; known: torch_sdpa, ")
     assert "flashinfer (cannot run here)" in warning
-    with pytest.raises(UsageError, match="^AUTOTUNE_DISABLE_BACKENDS: no such backend"):
+    with pytest.raises(UsageError, match=r"^AUTOTUNE_DISABLE_BACKENDS: no such backend"):
         ask(file, disabled=NO_FLEX | {"flashinfr"}, strict=True)
 
 

@@ -21,7 +21,7 @@ def torch_refusals(device: Device, spec: AttentionSpec, phase: Phase, stack: Sta
     """Why no call of torch can run this layer here."""
     return [
         *needs_torch(device, stack),
-        *lacks(spec, "mla", "quantized_kv"),
+        *lacks(spec, "mla"),
         *needs_encoder_phase(spec, phase),
     ]
 

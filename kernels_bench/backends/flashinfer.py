@@ -59,6 +59,9 @@ class FlashInfer:
         """All; the first is what vLLM runs by default."""
         if _is_blackwell(device):
             return (replace(_TRTLLM_GEN, engine_options=_VLLM), *_VARIANTS[1:])
+        if not spec.causal:  # vLLM gives such decodes to the prefill wrapper, outside of any graph
+            eager = replace(_VARIANTS[0], graph_phases=frozenset())
+            return (eager, *_VARIANTS[1:], _TRTLLM_GEN)
         return (*_VARIANTS, _TRTLLM_GEN)
 
     def supports(

@@ -49,13 +49,13 @@ class TorchFlex:
         phase: Phase,
         stack: Stack,
     ) -> Support:
-        """All but sinks, quantised caches and MLA, where torch can compile it."""
+        """All but sinks, scaled caches and MLA, where torch can compile it."""
         reasons = torch_refusals(device, spec, phase, stack)
         if device.kind == "cpu":
-            reasons += _needs_of_the_cpu_template(device, stack)
+            reasons += _needs_of_the_cpu_template(device, stack) + lacks(spec, "quantized_kv")
         else:
             reasons += needs_package(stack, "triton", "torch compiles for a GPU through it")
-            reasons += _limit_of_the_gpu_template(spec)
+            reasons += _limits_of_the_gpu_template(spec)
         return Support((*reasons, *lacks(spec, "sinks", "batch_invariance")))
 
     def prepare(self, variant: Variant, spec: AttentionSpec, batch: PagedBatch) -> Launch:
@@ -79,12 +79,18 @@ def _needs_of_the_cpu_template(device: Device, stack: Stack) -> list[Reason]:
     return reasons
 
 
-def _limit_of_the_gpu_template(spec: AttentionSpec) -> list[Reason]:
-    """At 512 torch 2.11's smallest tiles take 256 KiB of shared memory, and an H200 has 227."""
-    if spec.head_dim <= _MOST_HEAD_DIM:
-        return []
-    text = f"head_dim {spec.head_dim}: at most {_MOST_HEAD_DIM} fit the shared memory of a GPU"
-    return [Reason("head_dim", text)]
+def _limits_of_the_gpu_template(spec: AttentionSpec) -> list[Reason]:
+    """It converts what it loads to the query's dtype, but scales nothing, so that of fp8 it reads
+    what is stored without a scale. At a head_dim of 512 torch 2.11's smallest tiles take 256 KiB of
+    shared memory, and an H200 has 227.
+    """
+    reasons = []
+    if spec.head_dim > _MOST_HEAD_DIM:
+        text = f"head_dim {spec.head_dim}: at most {_MOST_HEAD_DIM} fit the shared memory of a GPU"
+        reasons.append(Reason("head_dim", text))
+    if spec.kv_dtype == "fp8_e4m3":
+        reasons.append(Reason("kv_dtype", "kv_dtype fp8_e4m3: its scales are not applied"))
+    return reasons
 
 
 class _Compiled:

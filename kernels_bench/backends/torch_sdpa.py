@@ -45,7 +45,10 @@ class TorchSdpa:
         stack: Stack,
     ) -> Support:
         """All but soft caps, quantised caches and MLA: a mask expresses the rest."""
-        reasons = [*torch_refusals(device, spec, phase, stack), *lacks(spec, "softcap")]
+        reasons = [
+            *torch_refusals(device, spec, phase, stack),
+            *lacks(spec, "softcap", "quantized_kv"),
+        ]
         if variant.name == _PADDED.name:  # the other one attends to each request alone
             reasons += lacks(spec, "batch_invariance")
         return Support(tuple(reasons))
