@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import click
@@ -12,6 +13,7 @@ from autotune.elsewhere import Elsewhere
 from autotune.estimate import estimate_s
 from autotune.measurements import print_measurements
 from autotune.plan import Plan, Situation
+from autotune.survey_rows import able_rows, refusal_rows
 from autotune.surveyed import Surveyed
 from autotune.table import print_table
 from autotune.text import choice_lines, device_text, outcome_text
@@ -67,31 +69,31 @@ def _print_left_out(items: Iterable[LeftOut]) -> None:
 
 
 def print_survey(surveyed: Surveyed) -> None:
-    """A row a variant and kind of layer; phases with the same answer share it."""
-    rows = []
-    by_variant: dict[tuple[str, str, str, str], list[str]] = {}
-    for answer in surveyed.survey.answers:
-        said = "; ".join(reason.text for reason in answer.support.reasons) or "yes"
-        key = (answer.backend, answer.variant.name, surveyed.kind_of(answer.spec), said)
-        by_variant.setdefault(key, []).append(answer.phase.value)
-    for (backend, variant, kind, said), phases in by_variant.items():
-        rows.append([backend, variant, kind, ", ".join(phases), said])
-    rows += [[each.name, "", "", "", each.message] for each in surveyed.survey.broken]
-    if not surveyed.model.specs:
-        said = "; ".join(reason.text for reason in surveyed.model.unsupported)
-        rows += [[name, "", "", "", said] for name in surveyed.survey.asked]
-    print_table(
-        _survey_title(surveyed), ["backend", "variant", "layers", "phases", "can run"], rows
-    )
+    """Who can run the model, then who cannot with every reason."""
+    click.echo("\n".join(_survey_title(surveyed)))
+    if able := list(able_rows(surveyed)):
+        print_table("can run", ["backend", "variant", "layers", "phases"], able)
+    if refused := list(refusal_rows(surveyed)):
+        # A pipe keeps the names in every row, for whoever looks for one.
+        rows = _said_once(refused) if sys.stdout.isatty() else refused
+        print_table("cannot", ["backend", "variant", "why not"], rows)
 
 
-def _survey_title(surveyed: Surveyed) -> str:
-    title = f"{surveyed.model.name} on {device_text(surveyed.found.device)}"
+def _said_once(rows: Iterable[list[str]]) -> Iterator[list[str]]:
+    """Rows of the same backend and variants name them in the first one."""
+    named: list[str] = []
+    for *names, reason in rows:
+        yield [*(("", "") if names == named else names), reason]
+        named = names
+
+
+def _survey_title(surveyed: Surveyed) -> Iterator[str]:
+    yield f"{surveyed.model.name} on {device_text(surveyed.found.device)}"
     match surveyed.found:
         case Elsewhere(source=source, is_here=is_here):
-            return f"{title}{'' if is_here else ', not here'}: asked for {source}"
+            yield f"{'' if is_here else 'not here: '}asked for {source}"
         case _:
-            return title
+            pass
 
 
 def nobody_text(situation: Situation) -> str:
