@@ -65,7 +65,7 @@ def main() -> int:
     vllm: str = importlib.import_module("vllm").__version__
     asked = differing = 0
     print(f"vllm {vllm}, sm_90\n")
-    print("| layer | backend | vLLM | ours | on the GPU |\n|---|---|---|---|---|")
+    print("| layer | backend | vLLM | ours | on the GPU | right |\n|---|---|---|---|---|---|")
     for name, spec in SPECS.items():
         theirs = ask_vllm(platform, spec)
         for backend, own in NAMES.items():
@@ -74,7 +74,7 @@ def main() -> int:
             if bool(theirs[backend].reasons) != bool(ours.reasons):
                 differing += 1
                 did = "; ".join(dict.fromkeys(seen(cases, name, own, variant))) or "not run"
-                cells = (name, backend, theirs[backend].text, ours.text, did)
+                cells = (name, backend, theirs[backend].text, ours.text, did, right(ours, did))
                 print(f"| {' | '.join(cells)} |")
     print(f"\n{asked} questions, {asked - differing} answered alike")
     return 0
@@ -104,15 +104,25 @@ def ask_vllm(platform: Any, spec: AttentionSpec) -> Mapping[str, Answer]:
     return answers | {_name(each): Answer(()) for each in found}
 
 
-def ask_ours(name: str, spec: AttentionSpec, stack: Stack) -> tuple[Variant, Answer]:
+def right(ours: Answer, did: str) -> str:
+    """By what the kernel did; where it did not run, the page says."""
+    is_bad = "wrong" in did or "failed" in did
+    if not (is_bad or "passed" in did):
+        return "?"
+    return "ours" if is_bad == bool(ours.reasons) else "vLLM"
+
+
+def ask_ours(name: str, spec: AttentionSpec, stack: Stack) -> tuple[Variant | None, Answer]:
     """Of the variant that the backend's name alone means to vLLM, in every phase of the layer."""
     backend = find_backend(name)
     assert isinstance(backend, Backend)
+    variants = backend.variants(H200, spec, stack)
     variant = next(
-        each
-        for each in backend.variants(H200, spec, stack)
-        if set(each.engine_options.get("vllm", {})) == {"attention_backend"}
+        (v for v in variants if set(v.engine_options.get("vllm", {})) == {"attention_backend"}),
+        None,
     )
+    if variant is None:
+        return None, Answer(("no option of vLLM loads it",))
     is_encoder = spec.attention_type == "encoder_only"
     phases = (Phase.PREFILL,) if is_encoder else (Phase.PREFILL, Phase.DECODE)
     answers = [ask(backend, variant, H200, spec, phase, stack).support for phase in phases]
@@ -120,10 +130,11 @@ def ask_ours(name: str, spec: AttentionSpec, stack: Stack) -> tuple[Variant, Ans
     return variant, Answer(tuple(texts))
 
 
-def seen(cases: list[Case], name: str, backend: str, variant: Variant) -> Iterator[str]:
+def seen(cases: list[Case], name: str, backend: str, variant: Variant | None) -> Iterator[str]:
     """What the variant did on that layer, yes or forced."""
+    who = None if variant is None else variant.name
     for case in cases:
-        if (case.spec, case.backend, case.variant) == (name, backend, variant.name):
+        if (case.spec, case.backend, case.variant) == (name, backend, who):
             is_decoder = SPECS[name].attention_type != "encoder_only" or case.phase == "prefill"
             if is_decoder and not case.did.startswith("not run: forced"):
                 yield f"{case.did} {case.said}".strip()[:120]

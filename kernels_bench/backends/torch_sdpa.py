@@ -211,9 +211,8 @@ def _mask(
 
 def _as_bias(mask: Tensor, query: Tensor) -> Tensor:
     """What a GPU's fused kernels add: in the query's dtype, as they ask for (sinks, which come in
-    fp32, are stored in it anyway). Not as a bool: cuDNN's kernel, which torch prefers on Hopper,
-    then subtracts a finite number, which the keys of a page that nobody wrote can outweigh. Seen
-    with torch 2.11 on an H200.
+    fp32, are stored in it anyway). Not as bools: with torch 2.11 on an H200 large keys of pages
+    that nobody wrote then came through, and outweighed all others.
     """
     import torch
 
