@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from autotune.models import kinds
@@ -26,11 +27,15 @@ def able_rows(surveyed: Surveyed) -> Iterator[list[str]]:
 def refusal_rows(surveyed: Surveyed) -> Iterator[list[str]]:
     """Backend, variants, a reason: a row a reason; variants with the same reasons share theirs."""
     variants_of: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    counts: Counter[str] = Counter()
     for (backend, variant), answers in _by_variant(surveyed).items():
         reasons = tuple(_reasons(surveyed, answers))
         variants_of.setdefault((backend, reasons), []).append(variant)
+        counts[backend] += 1
     for (backend, reasons), variants in variants_of.items():
-        yield from ([backend, ", ".join(variants), reason] for reason in reasons)
+        is_all = len(variants) == counts[backend] > 1
+        told = "every variant" if is_all else ", ".join(variants)
+        yield from ([backend, told, reason] for reason in reasons)
     for broken in surveyed.survey.broken:
         yield [broken.name, "", broken.message]
     if not surveyed.model.specs:

@@ -81,12 +81,14 @@ def test_variants_with_the_same_reasons_share_rows_and_others_do_not() -> None:
         *(answer("swift", "b", *place, PACKAGE) for place in everywhere),
         *(answer("swift", "c", *place, PACKAGE, CAP) for place in everywhere),
         *(answer("slow", "a", *place, PACKAGE) for place in everywhere),
+        *(answer("tiled", each, *place, CAP) for each in ("a", "b") for place in everywhere),
     )
     assert list(refusal_rows(said)) == [
         ["swift", "a, b", PACKAGE.text],
         ["swift", "c", PACKAGE.text],
         ["swift", "c", CAP.text],
         ["slow", "a", PACKAGE.text],
+        ["tiled", "every variant", CAP.text],
     ]
 
 
