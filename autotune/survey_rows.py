@@ -48,8 +48,9 @@ def _reasons(surveyed: Surveyed, answers: Iterable[Answer]) -> Iterator[str]:
     asked_of: dict[str, list[Asked]] = {}
     for answer in answers:
         for reason in answer.support.reasons:
-            # "phase mixed: ..." is said of each phase; the phases stand before it together.
+            # What names its own phase or variant would be said anew of each.
             text = reason.text.removeprefix(f"phase {answer.phase.value}: ")
+            text = text.replace(answer.entrant.label, "it")
             asked_of.setdefault(text, []).append(_asked(surveyed, answer))
     count = len(kinds(surveyed.model))
     for text, asked in asked_of.items():

@@ -92,6 +92,20 @@ def test_variants_with_the_same_reasons_share_rows_and_others_do_not() -> None:
     ]
 
 
+def test_a_reason_that_names_its_variant_is_shared_all_the_same() -> None:
+    said = surveyed(
+        *(
+            answer(
+                "swift", name, spec, phase, Reason("engine", f"sglang: cannot load swift:{name}")
+            )
+            for name in ("a", "b")
+            for spec in (WINDOW, FULL)
+            for phase in Phase
+        )
+    )
+    assert list(refusal_rows(said)) == [["swift", "every variant", "sglang: cannot load it"]]
+
+
 def test_whoever_could_not_be_asked_is_named() -> None:
     broken = surveyed(broken=(Broken("deadly", "ImportError: no libcuda"),))
     assert list(refusal_rows(broken)) == [["deadly", "", "ImportError: no libcuda"]]
