@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from kernels_bench.method import SEED
 from kernels_bench.pool import Pool, make_pool, page_counts
 from kernels_bench.spec import AttentionSpec, Pages
+from kernels_bench.storage import QUERY_SCALE, kv_storage, quantisable
 from kernels_bench.workload import Request, Workload, first_tokens
 
 if TYPE_CHECKING:
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-QUERY_SCALE = 2.0**-5
-"""What an fp8 query is multiplied by: a power of two, so that the model's dtype holds every such
-query to the bit. The largest, 14, lies above all that is drawn."""
 _DRAWN_AT_ONCE = 1 << 26
 """Numbers, so that a long context costs no second copy in fp32: 256 MiB."""
 
@@ -98,7 +96,7 @@ def draw_contents(
     lengths = [request.total_tokens for request in requests]
     tokens = sum(request.new_tokens for request in requests)
     tokens_and_heads = (sum(lengths), spec.num_kv_heads)
-    scale, kv_dtype = _kv_storage(spec, device)
+    scale, kv_dtype = kv_storage(spec, device)
     query = draw(getattr(torch, spec.dtype), 1.0, tokens, spec.num_q_heads, spec.head_dim)
     return Contents(
         requests,
@@ -113,15 +111,6 @@ def draw_contents(
         ),
         alibi_slopes=_alibi_slopes(spec, device) if spec.has_alibi else None,
     )
-
-
-def quantisable(spec: AttentionSpec, query: Tensor) -> Tensor:
-    """Rounded to what an fp8 query holds, where the cache is fp8; in its own dtype."""
-    import torch
-
-    if spec.kv_dtype is None:
-        return query
-    return (query / QUERY_SCALE).to(torch.float8_e4m3fn).to(query.dtype) * QUERY_SCALE
 
 
 def make_batches(
@@ -211,37 +200,6 @@ def bind(
         sinks=contents.sinks,
         alibi_slopes=contents.alibi_slopes,
     )
-
-
-def _kv_storage(spec: AttentionSpec, device: torch.device) -> tuple[float, torch.dtype]:
-    """Scale and dtype of the KV cache. Of e4m3 a fixed scale puts 6 sigma of a normal draw at the
-    format's largest number, as a calibrated checkpoint would; e5m2 has the range of fp16, so that
-    engines store what there is.
-    """
-    import torch
-
-    match spec.kv_dtype:
-        case None:
-            return 1.0, getattr(torch, spec.dtype)
-        case "fp8_e4m3":
-            kv_dtype = torch.float8_e4m3fnuz if _is_fnuz(device) else torch.float8_e4m3fn
-        case "fp8_e5m2":
-            return 1.0, torch.float8_e5m2fnuz if _is_fnuz(device) else torch.float8_e5m2
-        case other:
-            raise ValueError(f"kv_dtype {other!r}: expected fp8_e4m3, fp8_e5m2 or none")
-    return 6.0 / torch.finfo(kv_dtype).max, kv_dtype
-
-
-def _is_fnuz(device: torch.device) -> bool:
-    """CDNA 3 has formats of its own, without infinities and negative zero: AMD's ISA guide; vllm
-    0.24, platforms/rocm.py, `is_fp8_fnuz`.
-    """
-    import torch
-
-    if torch.version.hip is None or device.type == "cpu":
-        return False
-    arch: str = torch.cuda.get_device_properties(device).gcnArchName
-    return arch.startswith("gfx94")
 
 
 def _sinks(drawn: Tensor, spec: AttentionSpec, requests: tuple[Request, ...]) -> Tensor:

@@ -10,8 +10,8 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from kernels_bench.batch import quantisable
 from kernels_bench.spec import AttentionSpec
+from kernels_bench.storage import quantisable
 from kernels_bench.workload import Request
 
 if TYPE_CHECKING:

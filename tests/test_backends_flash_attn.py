@@ -16,9 +16,10 @@ from torch import Tensor
 from kernels_bench.backends._flash_attn_launches import MAX_SPLITS
 from kernels_bench.backends.base import Launch
 from kernels_bench.backends.flash_attn import BACKEND
-from kernels_bench.batch import QUERY_SCALE, Batch
+from kernels_bench.batch import Batch
 from kernels_bench.gate import check, make_truth
 from kernels_bench.spec import AttentionSpec, Device, Mla, Phase, Variant
+from kernels_bench.storage import QUERY_SCALE
 
 H100 = Device("cuda", "NVIDIA H100 80GB HBM3", "sm_90", 132, 80 << 30, 50 << 20)
 A100 = replace(H100, name="NVIDIA A100-SXM4-80GB", arch="sm_80")

@@ -206,7 +206,7 @@ def test_what_is_too_large_for_fp8_is_its_largest_number(monkeypatch: pytest.Mon
     """Of a billion numbers two are beyond 6 sigma: they were NaN, and every right kernel wrong."""
     spec = replace(SPEC, kv_dtype="fp8_e4m3")
     narrow = (1 / 448, torch.float8_e4m3fn)
-    monkeypatch.setattr("kernels_bench.batch._kv_storage", lambda *_: narrow)
+    monkeypatch.setattr("kernels_bench.batch.kv_storage", lambda *_: narrow)
     for stored in (*contents_of(spec).keys, *contents_of(spec).values):
         numbers = stored.float()
         assert numbers.isfinite().all()

@@ -500,6 +500,20 @@ def test_backends_of_a_device_that_nobody_has(file: Path) -> None:
     assert not file.exists()
 
 
+def test_backends_heeds_an_engine_that_must_not_depend_on_the_batch(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VLLM_BATCH_INVARIANT", "1")
+    asked = ("backends", "--model", "llama-3.1-8b", "--device", "h100")
+    for engine, is_meant in (("vllm", True), ("any", False)):
+        rows = run_json(*asked, "--engine", engine)
+        fields = {
+            reason["field"] for row in rows if row["backend"] == "flashinfer"
+            for reason in row["reasons"]
+        }  # fmt: skip
+        assert ("batch_invariant" in fields) == is_meant
+
+
 def test_the_survey_s_title_says_where_the_device_is_and_whose_versions_these_are(
     tiny: str, tmp_path: Path
 ) -> None:

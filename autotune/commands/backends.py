@@ -19,6 +19,7 @@ from autotune.commands.options import (
 from autotune.elsewhere import find_anywhere
 from autotune.given_stack import GivenStack
 from autotune.keys import Question
+from autotune.models import batch_invariant
 from autotune.report import print_survey
 from autotune.run_payload import survey_payload
 from autotune.settings import read_settings
@@ -40,6 +41,8 @@ def command(target: Target, given: GivenStack | None, layers: Layers, as_json: b
     settings = read_settings(os.environ)
     wishes = Wishes(target.engine, settings.disabled)
     found, model = find_anywhere(target.device, None, layers, given), target.model()
+    if any(engine == target.engine for engine, _ in settings.invariant):
+        model = batch_invariant(model)
     tell_misspelt(Asked(Question(model, target.engine, settings.profile), found, settings))
     with Bench(settings.patience) as bench:
         surveyed = ask_backends(model, found, wishes, bench)

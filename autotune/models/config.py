@@ -52,6 +52,12 @@ class ModelConfig:
         return _canonical(identity)
 
 
+def batch_invariant(config: ModelConfig) -> ModelConfig:
+    """The model, served so that a result does not depend on what else is in the batch."""
+    specs = tuple(dataclasses.replace(spec, batch_invariant=True) for spec in config.specs)
+    return dataclasses.replace(config, specs=specs)
+
+
 def spec_key(spec: AttentionSpec) -> str:
     """Canonical text of one layer: what a measurement of it depends on."""
     fields = _fields(spec)
