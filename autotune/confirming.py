@@ -24,7 +24,7 @@ from autotune.engine_messages import EngineJob, EngineRun
 from autotune.errors import UsageError
 from autotune.keys import device_key
 from autotune.remembered import Answer, Unusable, take
-from autotune.start import is_default
+from autotune.start import is_default, is_default_wrong
 from autotune.today import Asked
 from kernels_bench.errors import WorkerError
 
@@ -65,7 +65,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class NothingToConfirm:
-    """The engine would load the winner anyway."""
+    """The engine would load the winner anyway, or must not be left alone."""
 
     why: str
 
@@ -98,6 +98,12 @@ def find_subject(
             raise UsageError(f"confirm: the decision is {choice.state} ({choice.why}); {do}")
     if is_default(choice):
         return NothingToConfirm(f"{choice.label} is what {choice.engine} takes by itself")
+    if is_default_wrong(choice):
+        default = "" if choice.decision is None else choice.decision.default
+        return NothingToConfirm(
+            f"{default}, which {choice.engine} takes by itself, is known to compute wrong numbers:"
+            f" {choice.label} is set whatever it costs"
+        )
     if not choice.engine_options:
         raise UsageError(f"confirm: {choice.engine} has no option that loads {choice.label}")
     for stored, decision in known:

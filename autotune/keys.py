@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from autotune.models import ModelConfig, spec_key
 from kernels_bench.candidates import Entrant
-from kernels_bench.method import METHOD
+from kernels_bench.method import FP8_INPUTS, METHOD
 from kernels_bench.spec import AttentionSpec, Device, Stack
 
 
@@ -72,9 +72,11 @@ def measurement_key(
     the graph that held the call.
     """
     captured = {} if captured_len is None else {"captured_len": captured_len}
+    inputs = {} if spec.kv_dtype is None else {"fp8_inputs": FP8_INPUTS}
     return canonical(
         {
             **captured,
+            **inputs,
             "backend": entrant.backend,
             "device": json.loads(device_key(device)),
             "method": METHOD,

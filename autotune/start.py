@@ -122,6 +122,15 @@ def is_default(choice: Choice) -> bool:
     return candidate.label == decision.default
 
 
+def is_default_wrong(choice: Choice) -> bool:
+    """The engine takes by itself what is known to compute wrong numbers, and so is no candidate."""
+    decision = choice.decision
+    if decision is None:
+        return False
+    candidates = (decision.winner, *(ranked.candidate for ranked in decision.runners_up))
+    return all(candidate.label != decision.default for candidate in candidates)
+
+
 def _quarantine_text(who: str, dead: Dead) -> str:
     said = f": {dead.why}" if dead.why else ""
     return (

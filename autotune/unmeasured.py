@@ -9,6 +9,7 @@ from autotune._store import Layers, Which, read_layers
 from autotune.decision import Choice
 from autotune.elsewhere import stack_under
 from autotune.incumbents import default_order
+from autotune.loadable import Site, defective
 from autotune.nearest import Near, Stored, nearest
 from autotune.ranking import Candidate
 from autotune.today import Asked, first_able, reason_texts, why_not
@@ -24,12 +25,16 @@ def by_default(asked: Asked, why: str) -> Choice:
     device, flags = asked.found.device, asked.settings.rocm
     order = default_order(asked.question.engine, device, model.specs, stack, flags)
     here = [name for name in order if find_backend(name) is not None]
+    engine, site = asked.question.engine, Site(device, model.specs, stack)
+    if engine != "any" and (wrong := sorted(defective(site, here[:1]))):
+        told = f"{', '.join(wrong)}, which {engine} takes by itself, is known to be wrong here"
+        return unmeasured(asked, f"{why}; {told} (autotune backends says why)")
     for name in here:
         if able := first_able(asked, name, stack):
             return unmeasured(asked, why, able[0])
-        if asked.question.engine != "any":
+        if engine != "any":
             break  # an engine's rule depends on more than our reasons: only its first is certain
-    if here and asked.question.engine == "any":
+    if here and engine == "any":
         why = f"no backend can run {model.name} {asked.where}: {_everyone(asked, here)}"
     return unmeasured(asked, why)
 

@@ -27,13 +27,16 @@ class Planted:
     winner: str
     default: str
     runners_up: tuple[str, ...] = ()
+    is_default_wrong: bool = False
+    """As known of it, so that it is no candidate."""
 
 
 def plant(file: Path, question: Question, found: FoundDevice, planted: Planted) -> Decision:
     """As if measured here, now, with what is installed."""
     origin = records.provenance()
     winner = _candidate(planted.winner)
-    others = [_candidate(each) for each in (*planted.runners_up, planted.default)]
+    defaults = () if planted.is_default_wrong else (planted.default,)
+    others = [_candidate(each) for each in (*planted.runners_up, *defaults)]
     decision = Decision(
         winner=winner,
         default=planted.default,

@@ -44,3 +44,15 @@ def test_a_split_around_the_engines_own_choice_is_told_from_that_choice(
 
     run_sides(split, Plan((LOAD,), 2, 60.0), start, lambda _: None)
     assert seen == [{}, OPTIONS, OPTIONS, {}]
+
+
+@pytest.mark.usefixtures("vllm")
+def test_nobody_is_confirmed_against_a_default_that_is_known_to_be_wrong(
+    tiny: str, file: Path
+) -> None:
+    question = Question(load_model(ModelRequest(tiny)), "vllm", "balanced")
+    plant(file, question, find_device("cpu"), Planted("swift:plain", "wrong:plain", (), True))
+    asked = Asked(question, find_device("cpu"))
+    subject = find_subject(asked, Layers.alone(file), Path(tiny), {})
+    assert isinstance(subject, NothingToConfirm)
+    assert subject.why.startswith("wrong:plain, which vllm takes by itself, is known to compute")

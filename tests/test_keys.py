@@ -18,7 +18,7 @@ from autotune.keys import (
 )
 from autotune.models import ModelConfig, ModelRequest, load_model, preset_names, spec_key
 from kernels_bench.candidates import Entrant
-from kernels_bench.method import METHOD
+from kernels_bench.method import FP8_INPUTS, METHOD
 from kernels_bench.spec import Pages, Variant
 
 PADDED = Variant("padded", ("torch",))
@@ -151,3 +151,9 @@ def test_a_captured_call_belongs_to_the_longest_context_of_its_graph() -> None:
     eager = measurement_key(H100, FULL, "q1s1k", CANDIDATE, STACK)
     assert len({captured, longer, eager}) == 3
     assert "captured_len" not in eager
+
+
+def test_what_is_drawn_for_fp8_has_a_version_of_its_own() -> None:
+    fp8 = measurement_key(CPU, replace(FULL, kv_dtype="fp8_e4m3"), "q1s1k", CANDIDATE, STACK)
+    assert json.loads(fp8)["fp8_inputs"] == FP8_INPUTS
+    assert "fp8_inputs" not in json.loads(KEY)

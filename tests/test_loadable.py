@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from fakes import candidate, timed
 
+from autotune._store import Layers
 from autotune.costs import Evidence
+from autotune.elsewhere import find_anywhere
+from autotune.keys import Question
 from autotune.loadable import Site, defective
+from autotune.models import ModelRequest, load_model
 from autotune.policy import Terms, Verdict, decide
 from autotune.profiles import BALANCED
+from autotune.today import Asked
+from autotune.unmeasured import by_default
 from autotune.verdicts import Setting, decision_of_verdict
 from kernels_bench.spec import AttentionSpec, Device, Phase
 
@@ -48,3 +55,16 @@ def test_a_decision_names_the_default_that_is_wrong_and_no_speed_over_it() -> No
     decision = decision_of_verdict(verdict, evidence, setting)
     assert (decision.winner, decision.default) == (FLEX, SDPA.label)
     assert decision.speedup_vs_default is None
+
+
+def test_an_engine_s_own_choice_that_is_wrong_is_not_told_as_another(tmp_path: Path) -> None:
+    model = load_model(ModelRequest("phi-3-mini"))
+    layers = Layers.alone(tmp_path / "none.db")
+    question = Question(model, "vllm", "balanced")
+    found = find_anywhere("h100", question, layers)
+    choice = by_default(Asked(question, found), "nothing is measured")
+    assert choice.candidate is None
+    assert choice.why == (
+        "nothing is measured; flash_attn:fa3@vllm, which vllm takes by itself, is known to be wrong"
+        " here (autotune backends says why)"
+    )
