@@ -81,7 +81,7 @@ def test_sinks_are_sdpa_s_and_soft_caps_are_flex_s() -> None:
     assert refusals(FLEX, spec=replace(SPEC, logit_softcap=50.0)) == []
 
 
-TORCH_MISSING = ("package", "torch: not installed")
+TORCH_MISSING = ("package", "torch: not installed; pip install torch")
 MLA_REFUSED = ("mla", "mla: latent attention needs kernels of its own")
 FP8_REFUSED = ("kv_dtype", "kv_dtype fp8_e4m3: query, key and value must share bfloat16")
 SINKS_REFUSED = ("has_sinks", "has_sinks: the kernel has no sink term")
@@ -91,7 +91,10 @@ NO_CUDA = (
     "torch 2.13.0: built without CUDA, cannot use NVIDIA H100 80GB HBM3;"
     " install a build of torch for CUDA",
 )
-NO_TRITON = ("package", "triton: not installed; torch compiles for a GPU through it")
+NO_TRITON = (
+    "package",
+    "triton: not installed; pip install triton, with which torch compiles for a GPU",
+)
 ON_GPU = {"torch": "2.13.0", "cuda": "13.0", "triton": "3.7.1"}
 NO_COMPILER = ("package", "c++: no C++ compiler found; install g++ or set CXX")
 NO_HEADERS = ("package", "python-headers: Python.h not found; install python3-dev")
@@ -126,6 +129,17 @@ def test_the_reasons_of_one_alone() -> None:
     assert refusals(SDPA, H100, replace(SPEC, has_sinks=True), ON_GPU) == []
     assert refusals(FLEX, H100, stack={"torch": "2.13.0", "cuda": "13.0"}) == [NO_TRITON]
     assert refusals(SDPA, old, stack=without("c++", "python-headers")) == []
+    t4, half = replace(H100, arch="sm_75"), replace(SPEC, dtype="float16")
+    too_old = ("arch", "arch sm_75: torch compiles bfloat16 for sm_80 or later")
+    assert refusals(FLEX, t4, stack=ON_GPU) == [too_old]
+    assert refusals(FLEX, t4, half, ON_GPU) == []
+
+
+@pytest.mark.parametrize("name", ["triton", "pytorch-triton-rocm", "triton-rocm"])
+def test_triton_is_what_torch_s_wheel_brings(name: str) -> None:
+    stack = {"torch": "2.13.0", "hip": "7.0", name: "3.7.1"}
+    assert FLEX.variants(MI300, SPEC, stack)[0].packages == ("torch", name)
+    assert refusals(FLEX, MI300, stack=stack) == []
 
 
 def test_all_reasons_come_at_once() -> None:

@@ -101,7 +101,7 @@ def needs_torch(device: Device, stack: Stack) -> list[Reason]:
     """
     version = stack.get("torch")
     if version is None:
-        return [Reason("package", "torch: not installed")]
+        return [Reason("package", "torch: not installed; pip install torch")]
     built_for = {"cuda": "cuda", "rocm": "hip"}.get(device.kind)
     if built_for is not None and built_for not in stack:
         name = {"cuda": "CUDA", "hip": "ROCm"}[built_for]

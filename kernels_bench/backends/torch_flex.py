@@ -5,13 +5,14 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from kernels_bench.backends._needs import lacks, needs_package
+from kernels_bench.backends._needs import compute_capability, lacks, needs_package
 from kernels_bench.backends._torch import (
     ANY_PAGES,
     GatheredBatch,
     PaddedQuery,
     torch_refusals,
 )
+from kernels_bench.backends._triton import triton_package
 from kernels_bench.spec import AttentionSpec, Device, Phase, Reason, Stack, Support, Variant
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 _ON_CPU = Variant(
     "compiled", ("torch", "c++", "python-headers"), ANY_PAGES, graph_phases=frozenset()
 )
-_ON_GPU = Variant("compiled", ("torch", "triton"), ANY_PAGES, graph_phases=frozenset())
 # torch's C++ template computes in vectors of AVX2 or wider; without them it refuses to lower:
 # torch/_inductor/kernel/flex/flex_cpu.py, 2.13
 _VECTORS = ("avx2", "avx512")
@@ -39,7 +39,10 @@ class TorchFlex:
 
     def variants(self, device: Device, spec: AttentionSpec, stack: Stack) -> tuple[Variant, ...]:
         """Only the compiled one: eager FlexAttention materialises every logit."""
-        return (_ON_CPU if device.kind == "cpu" else _ON_GPU,)
+        if device.kind == "cpu":
+            return (_ON_CPU,)
+        packages = ("torch", triton_package(stack))
+        return (Variant("compiled", packages, ANY_PAGES, graph_phases=frozenset()),)
 
     def supports(
         self,
@@ -54,8 +57,9 @@ class TorchFlex:
         if device.kind == "cpu":
             reasons += _needs_of_the_cpu_template(device, stack) + lacks(spec, "quantized_kv")
         else:
-            reasons += needs_package(stack, "triton", "torch compiles for a GPU through it")
-            reasons += _limits_of_the_gpu_template(spec)
+            what_to_do = "pip install triton, with which torch compiles for a GPU"
+            reasons += needs_package(stack, triton_package(stack), what_to_do)
+            reasons += _limits_of_the_gpu_template(device, spec)
         return Support((*reasons, *lacks(spec, "sinks", "batch_invariance")))
 
     def prepare(self, variant: Variant, spec: AttentionSpec, batch: PagedBatch) -> Launch:
@@ -79,12 +83,17 @@ def _needs_of_the_cpu_template(device: Device, stack: Stack) -> list[Reason]:
     return reasons
 
 
-def _limits_of_the_gpu_template(spec: AttentionSpec) -> list[Reason]:
+def _limits_of_the_gpu_template(device: Device, spec: AttentionSpec) -> list[Reason]:
     """It converts what it loads to the query's dtype, but scales nothing, so that of fp8 it reads
     what is stored without a scale. At a head_dim of 512 torch 2.11's smallest tiles take 256 KiB of
     shared memory, and an H200 has 227.
     """
     reasons = []
+    capability = compute_capability(device)
+    if capability is not None and capability < 80 and spec.dtype == "bfloat16":
+        # torch/_inductor/compile_fx.py, 2.13, `_check_triton_bf16_support`: eager in its place
+        text = f"arch {device.arch}: torch compiles bfloat16 for sm_80 or later"
+        reasons.append(Reason("arch", text))
     if spec.head_dim > _MOST_HEAD_DIM:
         text = f"head_dim {spec.head_dim}: at most {_MOST_HEAD_DIM} fit the shared memory of a GPU"
         reasons.append(Reason("head_dim", text))
