@@ -241,7 +241,6 @@ NO_AITER = (
 TOO_NEW = "amd-aiter 0.1.21: install {} to 0.1.20, which this was read against"
 OF_VLLM = "vllm_rocm aiter_fa aiter_unified vllm_triton"
 NOT_BUILT = "arch {}: runs on gfx942 and gfx950"
-FNUZ = "kv_dtype fp8_e4m3: gfx942 has fp8_e4m3fnuz in its place"
 SHORT_WINDOW = "vllm 0.24.0 hides one key too many; needs vllm >= 0.32"
 
 ROCM = (
@@ -294,8 +293,8 @@ ROCM = (
     Case("mi300x, 71 heads over one", "mi300x", FALCON, f"vllm_rocm aiter_unified {PLAIN}",
          {"aiter_fa": "num_q_heads 71 over 1: a decode takes groups of 16, or of equal parts up"
              " to 16"}),
-    Case("mi300x, e4m3", "mi300x", LLAMA_E4M3, "vllm_triton",
-         {"vllm_rocm aiter_fa": FNUZ, "aiter_unified": NO_FP8}, first="vllm_triton:unified"),
+    Case("mi300x, e4m3", "mi300x", LLAMA_E4M3, "vllm_rocm aiter_fa vllm_triton",
+         {"aiter_unified": NO_FP8}, first="vllm_rocm:paged"),
     Case("mi355x, e4m3", "mi355x", LLAMA_E4M3, "vllm_rocm aiter_fa vllm_triton"),
     Case("mi355x, e5m2", "mi355x", LLAMA_E5M2, "torch_flex",
          {"vllm_rocm aiter_fa vllm_triton": NO_E5M2}),

@@ -75,7 +75,7 @@ def test_the_variant() -> None:
         ({"has_alibi": True}, "has_alibi", OVER_CACHED),
         ({"causal": False}, "causal", ALL - {Phase.PREFILL}),
         ({"causal": False, "sliding_window": 64}, "causal", ALL),
-        ({"kv_dtype": "fp8_e4m3"}, "kv_dtype", ALL),
+        ({"kv_dtype": "fp8_e5m2"}, "kv_dtype", ALL),
     ],
     ids=lambda value: "" if isinstance(value, set) else str(value),
 )
@@ -91,7 +91,8 @@ def test_every_reason_is_told() -> None:
     assert set(refused) == {"arch", "package", "head_dim", "has_sinks", "logit_softcap"}
 
 
-def test_fp8_where_it_is_the_fp8_that_is_drawn() -> None:
+def test_of_fp8_it_takes_e4m3() -> None:
+    assert refusals(MI300, {"kv_dtype": "fp8_e4m3"}) == {}
     assert refusals(MI355, {"kv_dtype": "fp8_e4m3"}) == {}
     text = "kv_dtype fp8_e5m2: of fp8 it takes fp8_e4m3 alone"
     assert refusals(MI355, {"kv_dtype": "fp8_e5m2"}) == {"kv_dtype": text}

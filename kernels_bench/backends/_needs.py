@@ -111,18 +111,15 @@ def needs_torch(device: Device, stack: Stack) -> list[Reason]:
 
 
 def fp8_of_rocm(device: Device, spec: AttentionSpec) -> list[Reason]:
-    """Why an fp8 cache is another one on an AMD GPU. The matrix units of CDNA 3 read the formats
-    without infinities and negative zero (fnuz), whose numbers differ; older parts and RDNA 3 read
-    none. AMD's ISA guides; vllm 0.24, platforms/rocm.py, `fp8_dtype`.
+    """Which AMD GPUs convert fp8 in hardware, as AMD's own kernels need it: CDNA 3 and 4, and RDNA
+    4. On CDNA 3 the formats are those without infinities and negative zero (fnuz), which stand for
+    the others there: kernels_bench/storage.py. AMD's ISA guides.
     """
     if device.kind != "rocm" or spec.kv_dtype is None:
         return []
-    if device.arch.startswith("gfx94"):
-        text = f"kv_dtype {spec.kv_dtype}: {device.arch} has {spec.kv_dtype}fnuz in its place"
-        return [Reason("kv_dtype", text)]
-    if not device.arch.startswith(("gfx95", "gfx12")):
-        return [Reason("kv_dtype", f"kv_dtype {spec.kv_dtype}: {device.arch} has no fp8")]
-    return []
+    if device.arch.startswith(("gfx94", "gfx95", "gfx12")):
+        return []
+    return [Reason("kv_dtype", f"kv_dtype {spec.kv_dtype}: {device.arch} has no fp8")]
 
 
 def needs_gpu(device: Device, *kinds: Literal["cuda", "rocm"]) -> list[Reason]:
