@@ -32,8 +32,20 @@ class Schedule:
     on the number of requests alone, which a batch does not change.
     """
 
-    def __init__(self, make: Callable[..., Tensor], spec: AttentionSpec, batch: PagedBatch) -> None:
-        self._make = partial(
+    def __init__(self, make: Callable[[], Tensor]) -> None:
+        self._make = make
+        self.metadata = make()
+        """int32, at a fixed address"""
+
+    def refresh(self) -> None:
+        """For the lengths as they are now."""
+        self.metadata.copy_(self._make())
+
+
+def schedule_of(make: Callable[..., Tensor], spec: AttentionSpec, batch: PagedBatch) -> Schedule:
+    """As vLLM asks its own build for one, and anybody the package."""
+    return Schedule(
+        partial(
             make,
             batch_size=len(batch.seq_lens),
             max_seqlen_q=batch.max_query_len,
@@ -49,12 +61,7 @@ class Schedule:
             window_size=window_size(spec),
             num_splits=num_splits(spec, batch),
         )
-        self.metadata = self._make()
-        """int32, at a fixed address"""
-
-    def refresh(self) -> None:
-        """For the lengths as they are now."""
-        self.metadata.copy_(self._make())
+    )
 
 
 def num_splits(spec: AttentionSpec, batch: PagedBatch) -> int:
@@ -83,7 +90,7 @@ def vllm_flash_attn_3(spec: AttentionSpec, batch: PagedBatch) -> Launch:
     )
     if spec.has_mixed_windows or spec.batch_invariant:
         return Quantised(query, partial(call, scheduler_metadata=None))
-    schedule = Schedule(module.get_scheduler_metadata, spec, batch)
+    schedule = schedule_of(module.get_scheduler_metadata, spec, batch)
     return Quantised(query, partial(call, scheduler_metadata=schedule.metadata), schedule.refresh)
 
 

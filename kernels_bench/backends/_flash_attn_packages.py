@@ -9,7 +9,12 @@ from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from kernels_bench.backends._flash_attn_launches import Schedule, in_bfloat16, num_splits
+from kernels_bench.backends._flash_attn_launches import (
+    Schedule,
+    in_bfloat16,
+    num_splits,
+    schedule_of,
+)
 from kernels_bench.backends._fp8_query import Quantised, query_for, scales_of
 from kernels_bench.backends._launches import Unplanned
 from kernels_bench.backends._vllm import window_size
@@ -31,7 +36,8 @@ def flash_attn_3(spec: AttentionSpec, batch: PagedBatch) -> Launch:
     chunk, window = spec.attention_chunk or 0, window_size(spec)
     query = query_for(batch)
     q_scale, k_scale, v_scale = scales_of(batch, spec.num_kv_heads)
-    schedule = Schedule(partial(module.get_scheduler_metadata, attention_chunk=chunk), spec, batch)
+    make = partial(module.get_scheduler_metadata, attention_chunk=chunk)
+    schedule = schedule_of(make, spec, batch)
     call = partial(
         torch.ops.flash_attn_3.fwd,
         query.tensor,
@@ -88,15 +94,16 @@ def sglang_flash_attn_3(spec: AttentionSpec, batch: PagedBatch) -> Launch:
     is_decode = batch.max_query_len == 1 and spec.causal
     if not is_decode or spec.sliding_window is not None or spec.attention_chunk is not None:
         return Quantised(query, call)
-    schedule = SglangSchedule(module.get_scheduler_metadata, spec, batch)
+    schedule = _sglang_schedule(module.get_scheduler_metadata, spec, batch)
     return Quantised(query, partial(call, scheduler_metadata=schedule.metadata), schedule.refresh)
 
 
-class SglangSchedule:
-    """The division of a step's decodes, refreshed where a graph reads it."""
-
-    def __init__(self, make: Callable[..., Tensor], spec: AttentionSpec, batch: PagedBatch) -> None:
-        self._make = partial(
+def _sglang_schedule(
+    make: Callable[..., Tensor], spec: AttentionSpec, batch: PagedBatch
+) -> Schedule:
+    """Of a step's decodes, `_compute_scheduler_metadata`."""
+    return Schedule(
+        partial(
             make,
             batch_size=len(batch.seq_lens),
             max_seqlen_q=1,
@@ -112,11 +119,7 @@ class SglangSchedule:
             has_softcap=spec.logit_softcap is not None,
             num_splits=0,
         )
-        self.metadata = self._make()
-
-    def refresh(self) -> None:
-        """For the lengths as they are now."""
-        self.metadata.copy_(self._make())
+    )
 
 
 def flash_attn_4(spec: AttentionSpec, batch: PagedBatch) -> Launch:
