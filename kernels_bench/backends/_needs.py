@@ -11,7 +11,6 @@ Feature: TypeAlias = Literal[
     "alibi",
     "chunk",
     "softcap",
-    "window",
     "mla",
     "quantized_kv",
     "e5m2_kv",
@@ -46,9 +45,6 @@ def _lack_in_scores(spec: AttentionSpec, feature: Feature) -> Reason | None:
         case "softcap" if spec.logit_softcap is not None:
             text = f"logit_softcap {spec.logit_softcap:g}: the kernel cannot cap logits"
             return Reason("logit_softcap", text)
-        case "window" if spec.sliding_window is not None:
-            text = f"sliding_window {spec.sliding_window}: the kernel has no window"
-            return Reason("sliding_window", text)
         case "non_causal" if not spec.causal:
             return Reason("causal", "causal false: the kernel hides every later token")
         case _:
