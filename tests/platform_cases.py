@@ -190,8 +190,8 @@ CUDA = (
          "flash_attn:fa3@sglang-kernel",
          {"torch_sdpa": "page_size 1: takes 16, 32, 64, 128, 256"}, stack=SGLANG),
     Case("h100, vllm 0.20", "h100", LLAMA, "flash_attn:fa3@vllm,fa2@vllm flashinfer:vllm",
-         {"flash_attn:fa4@vllm": "vllm 0.20.0: install 0.24 or later, which this was read against",
-         "vllm_triton": "vllm 0.20.0: install 0.24 to 0.33, which this was read against"},
+         {"flash_attn:fa4@vllm": "vllm 0.20.0: needs vllm >= 0.24",
+         "vllm_triton": "vllm 0.20.0: needs vllm >= 0.24"},
          engine="vllm", stack={"vllm": "0.20.0"}),
     Case("h100, torch for CPUs", "h100", LLAMA, "", {"flash_attn:fa3@vllm": NO_CUDA,
          "flashinfer:vllm": NO_CUDA, TORCH: NO_CUDA, OURS: NO_CUDA}, stack={"cuda": None}),
@@ -238,7 +238,7 @@ AITER = "aiter_fa aiter_unified"
 NO_AITER = (
     "amd-aiter: not installed; build it from github.com/ROCm/aiter, as vLLM's image for ROCm does"
 )
-TOO_NEW = "amd-aiter 0.1.21: install {} to 0.1.20, which this was read against"
+NEWEST_READ = "the newest that this was read against"
 OF_VLLM = "vllm_rocm aiter_fa aiter_unified vllm_triton"
 NOT_BUILT = "arch {}: runs on gfx942 and gfx950"
 SHORT_WINDOW = "vllm 0.24.0 hides one key too many; needs vllm >= 0.32"
@@ -257,7 +257,7 @@ ROCM = (
         "aiter_unified": "amd-aiter 0.1.6: needs amd-aiter >= 0.1.7, the first that was read",
     }, stack={"amd-aiter": "0.1.6"}),
     Case("mi300x, vllm 0.33", "mi300x", LLAMA, f"aiter_unified {PLAIN}", {
-        "vllm_rocm aiter_fa": "vllm 0.33.0: install 0.24 to 0.32, which this was read against",
+        "vllm_rocm aiter_fa": f"vllm 0.33.0: needs vllm <= 0.32, {NEWEST_READ}",
     }, stack={"vllm": "0.33.0"}),
     Case("mi300x, Triton from torch's wheel for ROCm", "mi300x", LLAMA,
          f"vllm_rocm {AITER} {PLAIN}", stack={"triton": None, "pytorch-triton-rocm": "3.6.0"}),

@@ -111,7 +111,7 @@ def test_0_1_7_splits_no_context_of_padded_heads() -> None:
         ("dev", "amd-aiter dev: needs amd-aiter >= 0.1.7, the first that was read"),
         (
             "0.1.21",
-            "amd-aiter 0.1.21: install 0.1.7 to 0.1.20, which this was read against",
+            "amd-aiter 0.1.21: needs amd-aiter <= 0.1.20, the newest that this was read against",
         ),
     ],
 )

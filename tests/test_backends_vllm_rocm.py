@@ -131,8 +131,11 @@ def test_the_prefill_kernel_for_alibi_has_no_window(phase: Phase) -> None:
     ("stack", "text"),
     [
         ({}, "vllm: not installed; install vLLM for ROCm"),
-        ({"vllm": "0.23.1"}, "vllm 0.23.1: install 0.24 to 0.32, which this was read against"),
-        ({"vllm": "0.33.0"}, "vllm 0.33.0: install 0.24 to 0.32, which this was read against"),
+        ({"vllm": "0.23.1"}, "vllm 0.23.1: needs vllm >= 0.24"),
+        (
+            {"vllm": "0.33.0"},
+            "vllm 0.33.0: needs vllm <= 0.32, the newest that this was read against",
+        ),
     ],
 )
 def test_the_window_of_versions(stack: dict[str, str], text: str) -> None:

@@ -124,13 +124,13 @@ def test_amd_s_devices_run_it_too() -> None:
         ({}, "vllm: not installed; pip install vllm"),
         (
             {"vllm": "0.23.1"},
-            "vllm 0.23.1: install 0.24 to 0.33, which this was read against",
+            "vllm 0.23.1: needs vllm >= 0.24",
         ),
         (
             {"vllm": "0.34.0rc1"},
-            "vllm 0.34.0rc1: install 0.24 to 0.33, which this was read against",
+            "vllm 0.34.0rc1: needs vllm <= 0.33, the newest that this was read against",
         ),
-        ({"vllm": "dev"}, "vllm dev: install 0.24 to 0.33, which this was read against"),
+        ({"vllm": "dev"}, "vllm dev: needs vllm >= 0.24"),
     ],
 )
 def test_the_window_of_versions(stack: dict[str, str], text: str) -> None:

@@ -25,12 +25,12 @@ def needs_release(
     if name not in stack:
         return needs_package(stack, name, what_to_do)
     found = release(stack[name])
-    if first <= found and (last is None or found <= last):
-        return []
-    known = f"{_text(first)} or later" if last is None else f"{_text(first)} to {_text(last)}"
-    return [
-        Reason("package", f"{name} {stack[name]}: install {known}, which this was read against")
-    ]
+    if found < first:
+        return [Reason("package", f"{name} {stack[name]}: needs {name} >= {_text(first)}")]
+    if last is not None and found > last:
+        newest = f"needs {name} <= {_text(last)}, the newest that this was read against"
+        return [Reason("package", f"{name} {stack[name]}: {newest}")]
+    return []
 
 
 def _text(version: Release) -> str:

@@ -45,8 +45,8 @@ def needs_aiter(stack: Stack, first: AiterRelease, why: str) -> list[Reason]:
         text = f"{AITER} {version}: needs {AITER} >= {_text(first)}, {why}"
         return [Reason("package", text)]
     if found > LAST_AITER:
-        text = f"install {_text(first)} to {_text(LAST_AITER)}, which this was read against"
-        return [Reason("package", f"{AITER} {version}: {text}")]
+        newest = f"needs {AITER} <= {_text(LAST_AITER)}, the newest that this was read against"
+        return [Reason("package", f"{AITER} {version}: {newest}")]
     return []
 
 
