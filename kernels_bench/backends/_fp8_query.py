@@ -58,7 +58,7 @@ def query_for(batch: PagedBatch) -> Query:
 
 
 class Quantised:
-    """A call that reads a query in fp8, behind the plan that it had before."""
+    """A call whose query is made anew in every step where it is in fp8, ahead of its own plan."""
 
     def __init__(
         self, query: Query, call: Callable[[], object], plan: Callable[[], object] | None = None
