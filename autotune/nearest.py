@@ -41,20 +41,16 @@ def nearest(question: str, device: Device, stored: Iterable[Stored]) -> tuple[Ne
         for each in stored
         if _question_fields(each.question).get("model") == asked.get("model")
     ]
-    near.sort(key=lambda each: (each.stored.device.kind != device.kind, len(each.differences)))
+    near.sort(key=lambda each: len(each.differences))
     return tuple(near[:MOST])
 
 
 def differences(
     question: str, device: Device, other_question: str, other_device: Device
 ) -> tuple[str, ...]:
-    """The fields in which a stored question or its device is not the one that is asked. A device of
-    another kind differs in every field, and is told by its name.
-    """
-    is_kind = device.kind == other_device.kind
-    fields_of = _device_fields if is_kind else _device_name
-    ours = {**_question_fields(question), **fields_of(device)}
-    theirs = {**_question_fields(other_question), **fields_of(other_device)}
+    """The fields in which a stored question or its device is not the one that is asked."""
+    ours = {**_question_fields(question), **_device_fields(device)}
+    theirs = {**_question_fields(other_question), **_device_fields(other_device)}
     return tuple(_differing(ours, theirs))
 
 
@@ -79,10 +75,6 @@ def _question_fields(question: str) -> dict[str, object]:
     except ValueError:
         return {}
     return fields if isinstance(fields, dict) else {}
-
-
-def _device_name(device: Device) -> dict[str, object]:
-    return {"device": device.name}
 
 
 def _device_fields(device: Device) -> dict[str, object]:

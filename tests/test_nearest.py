@@ -28,11 +28,6 @@ def test_the_device_is_compared_field_by_field() -> None:
     assert near.differences == ("device.multiprocessors: 114 is stored, 132 is asked",)
 
 
-def test_a_device_of_another_kind_is_told_by_its_name() -> None:
-    (near,) = nearest(QUESTION, H100, [Stored("line 3", "tiny", QUESTION, CPU)])
-    assert near.differences == (f"device: {CPU.name} is stored, {H100.name} is asked",)
-
-
 def test_the_nearest_come_first_and_others_models_not_at_all() -> None:
     other = Question(make_model(FULL, WINDOW), "any", "balanced").text
     pinned = Question(make_model(replace(FULL, page_size=64)), "vllm", "chat").text
